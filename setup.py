@@ -37,7 +37,6 @@ setup(
         "console_scripts": [
             "dials.pixel_histogram=dials_jungfrau_qc.command_line.pixel_histogram:run",
         ],
-        "libtbx.precommit": ["dials_jungfrau_qc=dials_jungfrau_qc"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

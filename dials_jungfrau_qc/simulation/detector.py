@@ -170,7 +170,7 @@ class GainSwitch:
     area_spread: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pixels:
     """The pixels of one detector, each with its own constants.
 
@@ -247,6 +247,26 @@ def with_notch(
     offset = model.value(photons, 0) + area - (1 + model.gain_error[1]) * photons
     errors = (model.pedestal_error[0], offset, model.pedestal_error[2])
     return replace(model, pedestal_error=errors)
+
+
+def shifted(model: DetectorModel, position: float, area: float) -> DetectorModel:
+    """Move the first gain switch, as one module's may lie beside another's.
+
+    Args:
+        model: Of the detector.
+        position: To be added to n_sw, photons.
+        area: To be added to J, photons.
+
+    Returns:
+        The model with that switch; as it was if it does not switch at all.
+
+    Raises:
+        ValueError: If the converter's ceiling lies below such a switch.
+    """
+    switch = planned_gain_switch(model)
+    if switch is None or (position == 0 and area == 0):
+        return model
+    return with_notch(model, switch.area + area, switch.position + position)
 
 
 def planned_gain_switch(model: DetectorModel, stage: int = 0) -> GainSwitch | None:
@@ -387,6 +407,45 @@ def draw_pixels(
     )
 
 
+def tile_pixels(
+    shape: tuple[int, int],
+    origins: list[tuple[int, int]],
+    modules: list[Pixels],
+    faults: Faults = NO_FAULTS,
+) -> Pixels:
+    """Put the pixels of modules together to those of a detector.
+
+    Args:
+        shape: Of the detector, (slow, fast).
+        origins: First pixel of each module, (slow, fast).
+        modules: Pixels of each; their faults are not taken over.
+        faults: Bad pixels of the detector, by flat index.
+
+    Returns:
+        The detector. What lies between modules reads zero.
+    """
+
+    def tile(name: str, between: float) -> np.ndarray:
+        n = len(getattr(modules[0], name))
+        tiled = np.full((n, *shape), between, dtype=np.float32)
+        for (slow, fast), module in zip(origins, modules):
+            height, width = module.shape
+            part = getattr(module, name).reshape(n, height, width)
+            tiled[:, slow : slow + height, fast : fast + width] = part
+        return tiled.reshape(n, -1)
+
+    return replace(
+        modules[0],
+        shape=tuple(shape),
+        gain=tile("gain", 1.0),
+        pedestal=tile("pedestal", 0.0),
+        switch=tile("switch", np.inf),
+        gain_in_use=tile("gain_in_use", 1.0),
+        pedestal_in_use=tile("pedestal_in_use", 0.0),
+        faults=faults,
+    )
+
+
 def _convert(
     photons: np.ndarray,
     noise: np.ndarray,
@@ -501,9 +560,20 @@ def expose(
         ValueError: If a mean is negative or the shape is not that of the detector.
     """
     mean = np.asarray(mean)
-    if n_sum == 1:
-        return read_out(rng.poisson(mean), pixels, rng)
-    return sum(read_out(rng.poisson(mean / n_sum), pixels, rng) for _ in range(n_sum))
+    total = np.zeros(mean.shape, dtype=np.float32)
+    for _ in range(n_sum):
+        total += read_out(_draw_photons(mean, n_sum, rng), pixels, rng)
+    return total
+
+
+def _draw_photons(mean: np.ndarray, n_sum: int, rng: np.random.Generator) -> np.ndarray:
+    """Poisson photons of one frame out of n_sum, in bands, as float32."""
+    flat = np.ascontiguousarray(mean).reshape(-1)
+    photons = np.empty(flat.size, dtype=np.float32)
+    for start in range(0, flat.size, _BAND):
+        band = slice(start, start + _BAND)
+        photons[band] = rng.poisson(flat[band] / n_sum)
+    return photons.reshape(mean.shape)
 
 
 def to_counts(values: np.ndarray) -> np.ndarray:

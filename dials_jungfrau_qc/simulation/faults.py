@@ -50,7 +50,7 @@ KINDS: Mapping[str, FaultKind] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Faults:
     """The bad pixels of a detector; a pixel has one fault at most.
 

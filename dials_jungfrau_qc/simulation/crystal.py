@@ -37,7 +37,7 @@ class CrystalModel:
     unit_cell: tuple[float, ...] = (78.0, 78.0, 78.0, 90.0, 90.0, 90.0)
     space_group: str = "I 21 3"
     b_factor: float = 22.0
-    scale: float = 2500.0
+    scale: float = 3500.0
     mosaicity: float = 0.08
     spot_size: float = 0.8
     d_min: float | None = None

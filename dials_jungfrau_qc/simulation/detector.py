@@ -217,7 +217,7 @@ class Pixels:
 
 def with_notch(
     model: DetectorModel,
-    area: float,
+    area: float | None = None,
     position: float | None = None,
     spread: float | None = None,
 ) -> DetectorModel:
@@ -225,7 +225,7 @@ def with_notch(
 
     Args:
         model: Everything else.
-        area: J, photons.
+        area: J, photons; the model's own by default.
         position: n_sw, photons; the model's own by default.
         spread: Of the position between pixels, photons; the model's own by default.
 
@@ -235,6 +235,10 @@ def with_notch(
     Raises:
         ValueError: If the converter's ceiling lies below such a switch.
     """
+    if area is None:
+        slope = model.gain_error[1] - model.gain_error[0]
+        offset = model.pedestal_error[1] - model.pedestal_error[0]
+        area = slope * model.switch_photons[0] + offset
     if position is not None:
         photons = (position - model.pedestal_error[0]) / (1 + model.gain_error[0])
         model = replace(

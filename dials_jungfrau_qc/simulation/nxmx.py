@@ -173,20 +173,36 @@ class ImageWriter:
         Args:
             index: Of the image, from 0.
             chunk: From pack.
+
+        Raises:
+            OSError: If it cannot be written.
         """
         file, index = divmod(index, self._per_file)
-        if isinstance(chunk, bytes):
-            self._data[file].id.write_direct_chunk((index, 0, 0), chunk)
-        else:
-            self._data[file][index] = chunk
+        try:
+            if isinstance(chunk, bytes):
+                self._data[file].id.write_direct_chunk((index, 0, 0), chunk)
+            else:
+                self._data[file][index] = chunk
+        except RuntimeError as e:
+            raise OSError(str(e)) from e
 
     @property
     def master(self) -> h5py.File:
         return self._files[0]
 
-    def close(self) -> None:
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def __exit__(self, *_) -> None:
+        # A full disk shows itself only here, in any of the files: close all.
+        error = None
         for file in self._files:
-            file.close()
+            try:
+                file.close()
+            except (OSError, RuntimeError) as e:
+                error = e
+        if error is not None:
+            raise OSError(str(error)) from error
 
 
 def write_metadata(

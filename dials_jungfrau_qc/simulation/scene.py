@@ -71,13 +71,15 @@ def background(scene: SceneModel, geometry: Geometry) -> np.ndarray:
     # Air scatter falls from the beam outwards; capped at 1 so that it does not outdo the
     # ring near the beam stop.
     air = np.minimum(1.0, 0.25 + 0.75 * np.exp(-inverse_d / 0.12))
-    image = scene.background * (scene.solvent * ring + (1 - scene.solvent) * air)
+    image = scene.solvent * ring + (1 - scene.solvent) * air
+    # A pixel far out is seen under a smaller solid angle.
+    view = np.cos(two_theta) ** 3 * geometry.polarisation()
+    image *= view
+    image *= scene.background / image.max()
     if scene.ice > 0:
         for i, d in enumerate(ICE_RINGS):
             width = 0.5 * ((inverse_d - 1 / d) / _ICE_WIDTH) ** 2
-            image += scene.ice * 0.8**i * np.exp(-width)
-    # A pixel far out is seen under a smaller solid angle.
-    image *= np.cos(two_theta) ** 3 * geometry.polarisation()
+            image += scene.ice * 0.8**i * np.exp(-width) * view
     return image.astype(np.float32)
 
 

@@ -125,7 +125,7 @@ class FaultModel:
     rates: Mapping[str, float] = field(default_factory=dict)
     strengths: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     shares: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    masked: float = 0.0
+    masked: float = 0.8
 
     def __post_init__(self) -> None:
         if not 0 <= self.masked <= 1:
@@ -265,7 +265,7 @@ def _source(seed: int, *stream: int) -> np.random.Generator:
 def prepare(
     series: SeriesModel,
     geometry: Geometry,
-    crystal_model: CrystalModel,
+    crystal: CrystalModel,
     scene: SceneModel,
     detector: DetectorModel,
     modules: ModuleModel = ModuleModel(),
@@ -276,7 +276,7 @@ def prepare(
     Args:
         series: How the data are taken.
         geometry: Of the detector.
-        crystal_model: Of the crystal.
+        crystal: Its model.
         scene: Background and beam stop.
         detector: What is typical for a pixel.
         modules: How modules differ.
@@ -310,15 +310,15 @@ def prepare(
         ],
         bad,
     )
-    crystal = random_crystal(crystal_model, _source(seed, _ORIENTATION))
+    oriented = random_crystal(crystal, _source(seed, _ORIENTATION))
     start, width = series.oscillation
     return Simulation(
         series=series,
         geometry=geometry,
-        crystal=crystal,
+        crystal=oriented,
         reflections=predict(
-            crystal_model,
             crystal,
+            oriented,
             geometry,
             (start, start + series.n_images * width),
             _source(seed, _INTENSITIES),

@@ -28,6 +28,8 @@ _TRUNCATION = 4.0
 # The first comparator fires at least this many standard deviations of the noise
 # below the ceiling of the converter.
 _CEILING_MARGIN = 10.0
+# ADU/photon where there is no pixel: all that the converter can say is less than one.
+_NO_SIGNAL = 1e6
 
 
 @dataclass(frozen=True)
@@ -441,10 +443,10 @@ def tile_pixels(
     return replace(
         modules[0],
         shape=tuple(shape),
-        gain=tile("gain", 1.0),
+        gain=tile("gain", _NO_SIGNAL),
         pedestal=tile("pedestal", 0.0),
         switch=tile("switch", np.inf),
-        gain_in_use=tile("gain_in_use", 1.0),
+        gain_in_use=tile("gain_in_use", _NO_SIGNAL),
         pedestal_in_use=tile("pedestal_in_use", 0.0),
         faults=faults,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -111,6 +112,35 @@ def pack(image: np.ndarray, compression: str) -> np.ndarray | bytes:
     return zlib.compress(np.ascontiguousarray(planes.T), _GZIP_LEVEL)
 
 
+class _GuardedFile(io.FileIO):
+    """A file that keeps its errors from HDF5, which does not survive them.
+
+    HDF5 that has met a full disk cannot close its file, and brings Python down at exit.
+
+    Attributes:
+        error: The first error; nothing is written after it.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data) -> int:
+        view = memoryview(data).cast("B")
+        size = len(view)
+        try:
+            while self.error is None and len(view):
+                view = view[super().write(view) :]
+        except OSError as e:
+            self.error = e
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as e:
+            self.error = self.error or e
+            return size or 0
+
+
 class ImageWriter:
     """Images of one sweep, in one file or several."""
 
@@ -129,8 +159,9 @@ class ImageWriter:
 
         self._model = model
         self._per_file = model.images_per_file or n_images
-        self._files = [h5py.File(path, "w")]
-        data = self._files[0].create_group("entry/data")
+        self._guards: list[_GuardedFile] = []
+        self._files: list[h5py.File] = []
+        data = self._open(path).create_group("entry/data")
         data.attrs["NX_class"] = "NXdata"
         data.attrs["signal"] = "data"
         if model.images_per_file is None:
@@ -142,11 +173,18 @@ class ImageWriter:
         for i, start in enumerate(range(0, n_images, self._per_file)):
             n = min(self._per_file, n_images - start)
             name = f"{path.stem}_data_{i + 1:06d}.h5"
-            self._files.append(h5py.File(path.with_name(name), "w"))
-            self._data.append(self._create(self._files[-1], "data", n, shape))
+            file = self._open(path.with_name(name))
+            self._data.append(self._create(file, "data", n, shape))
             data[f"data_{i + 1:06d}"] = h5py.ExternalLink(name, "/data")
             layout[start : start + n] = h5py.VirtualSource(name, "data", (n, *shape))
         data.create_virtual_dataset("data", layout, fillvalue=GAP_VALUE)
+
+    def _open(self, path: Path) -> h5py.File:
+        import h5py
+
+        self._guards.append(_GuardedFile(path, "w+"))
+        self._files.append(h5py.File(self._guards[-1], "w"))
+        return self._files[-1]
 
     def _create(
         self, parent: h5py.Group, name: str, n: int, shape: tuple[int, int]
@@ -178,13 +216,16 @@ class ImageWriter:
             OSError: If it cannot be written.
         """
         file, index = divmod(index, self._per_file)
-        try:
-            if isinstance(chunk, bytes):
-                self._data[file].id.write_direct_chunk((index, 0, 0), chunk)
-            else:
-                self._data[file][index] = chunk
-        except RuntimeError as e:
-            raise OSError(str(e)) from e
+        if isinstance(chunk, bytes):
+            self._data[file].id.write_direct_chunk((index, 0, 0), chunk)
+        else:
+            self._data[file][index] = chunk
+        self._check()
+
+    def _check(self) -> None:
+        for guard in self._guards:
+            if guard.error is not None:
+                raise guard.error
 
     @property
     def master(self) -> h5py.File:
@@ -194,15 +235,10 @@ class ImageWriter:
         return self
 
     def __exit__(self, *_) -> None:
-        # A full disk shows itself only here, in any of the files: close all.
-        error = None
-        for file in self._files:
-            try:
-                file.close()
-            except (OSError, RuntimeError) as e:
-                error = e
-        if error is not None:
-            raise OSError(str(error)) from error
+        for file, guard in zip(self._files, self._guards):
+            file.close()
+            guard.close()
+        self._check()
 
 
 def write_metadata(

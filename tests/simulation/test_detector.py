@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dials_jungfrau_qc.simulation.detector import (
-    ADC_MAXIMUM,
     DetectorModel,
     actual_gain_switch,
     draw_pixels,
@@ -18,6 +17,7 @@ from dials_jungfrau_qc.simulation.detector import (
     to_counts,
     with_notch,
 )
+from dials_jungfrau_qc.simulation.detector_model import ADC_MAXIMUM
 
 N = 200_000
 # Every pixel the same, so that expectations are exact.

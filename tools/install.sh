@@ -77,7 +77,7 @@ require_debian_packages() {
 make_venv() {
     if [[ -x $venv/bin/python ]] && ! is_system_python "$venv/bin/python" &&
         "$venv/bin/python" -c '' 2>/dev/null; then
-        die ".venv is another environment than this one would be; move it away, or name it with PYTHON=.venv/bin/python"
+        die ".venv is there already and is not over $debian_python; move it away"
     fi
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making .venv over $debian_python"

@@ -17,7 +17,6 @@ from dxtbx import flumpy
 
 from dials.algorithms.shoebox import MaskCode
 from dials.array_family import flex
-from dials.model.data import Shoebox
 
 N_SPOTS = 300  # in each experiment
 TRANSMISSIONS = (0.25, 1.0)  # what makes the two experiments differ
@@ -60,8 +59,9 @@ def make_table(seed: int = 0) -> flex.reflection_table:
                 for half, size in zip(HALF_WIDTH, (100, *DETECTOR_SIZE[::-1]))
             ]
             z, y, x = ((c - h, c + h + 1) for c, h in zip(centre, HALF_WIDTH))
-            box = Shoebox(0, (*x, *y, *z))
-            box.allocate()
+            (box,) = flex.shoebox(
+                flex.size_t([0]), flex.int6([(*x, *y, *z)]), allocate=True
+            )
             # Spot finding leaves 0 in whatever is not part of the spot.
             box.data = flumpy.from_numpy(np.where(strong, counts, np.float32(0)))
             # The mask's type depends on the DIALS that runs.

@@ -261,7 +261,7 @@ def _read_spots(arguments: Arguments) -> list[SpotPixels]:
             tables, match_experiments(tables, experiment_lists)
         ):
             with dials.util.progress(
-                total=table.n_rows, desc=table.path.name, unit=" shoeboxes", delay=1
+                total=table.n_rows, desc=table.path.name, unit=" rows", delay=1
             ) as bar:
                 selection, found = read_spot_pixels(
                     table,

@@ -80,6 +80,12 @@ def parse_arguments(
     args = sys.argv[1:] if args is None else args
     rest, paths = split_paths(args)
     parser = ArgumentParser(usage=usage, phil=phil, epilog=epilog)
+
+    def refuse(message: str) -> None:
+        raise InputError(message)
+
+    # Later versions of DIALS end here with a usage message before the error
+    parser.error = refuse
     try:
         params, options = parser.parse_args(args=rest)
     except (Sorry, RuntimeError, OSError) as e:

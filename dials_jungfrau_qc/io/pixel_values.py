@@ -71,7 +71,7 @@ def read_pixel_values(
     pixels: str = "foreground",
     trusted: TrustedLimits | None = None,
     sum_shoeboxes: bool = False,
-    progress: Callable[[int], object] = lambda n_shoeboxes: None,
+    progress: Callable[[int], object] = lambda n_rows: None,
 ) -> PixelValues:
     """Count the pixel values in the shoeboxes of reflections.
 
@@ -83,7 +83,7 @@ def read_pixel_values(
         pixels: "foreground", "valid" or "all", by the bits of the shoebox mask.
         trusted: The trusted range of each reflection, if it is known.
         sum_shoeboxes: Also add up foreground minus background.
-        progress: Called with the number of shoeboxes done since the last call.
+        progress: Called with the number of rows done since the last call.
 
     Raises:
         InputError: There are no shoeboxes, or they hold no pixels.
@@ -96,7 +96,7 @@ def read_pixel_values(
     parts: list[list[ValueCounts]] = [[] for _ in range(n_groups)]
     limits = _LimitCounter(trusted, group_of_row, n_groups) if trusted else None
     sums = np.zeros(len(rows)) if sum_shoeboxes else None
-    n_pixels = 0
+    n_pixels, done = 0, 0
     for block in table.iter_shoeboxes(rows, background=sum_shoeboxes):
         n_pixels += block.data.size
         reflection = np.searchsorted(rows, block.rows)
@@ -115,7 +115,9 @@ def read_pixel_values(
         if sums is not None:
             signal = np.where(block.mask & FOREGROUND, block.data - block.background, 0)
             sums[reflection] = sum_by_shoebox(signal, block.sizes)
-        progress(len(block.rows))
+        last = int(block.rows.max()) + 1
+        progress(last - done)
+        done = last
     if not n_pixels:
         raise InputError(f"{table.path}: the shoeboxes hold no pixels: {NO_SHOEBOXES}")
     counts = [merge_counts(part) for part in parts]

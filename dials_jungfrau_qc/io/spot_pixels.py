@@ -84,7 +84,7 @@ def read_spot_pixels(
     reflections: str = "Auto",
     pixels: str = "foreground",
     group_by: str = "experiment",
-    progress: Callable[[int], object] = lambda n_shoeboxes: None,
+    progress: Callable[[int], object] = lambda n_rows: None,
 ) -> tuple[Selection, list[SpotPixels]]:
     """Read the pixel values and intensities of the spots of a table.
 
@@ -94,7 +94,7 @@ def read_spot_pixels(
         reflections: "Auto", "indexed", "strong", "integrated" or "all".
         pixels: "foreground", "valid" or "all", by the shoebox mask.
         group_by: "experiment", "panel" or "none".
-        progress: Called with the number of shoeboxes done since the last call.
+        progress: Called with the number of rows done since the last call.
 
     Returns:
         Which reflections were taken, and what was found in each group.

@@ -114,7 +114,7 @@ def plotly_script() -> str:
     the whole report.
 
     Raises:
-        InputError: The package is missing or too old to carry the minified script.
+        InputError: The package is missing, or is Debian's, which lacks the script.
     """
     spec = importlib.util.find_spec("plotly")
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -122,6 +122,7 @@ def plotly_script() -> str:
         if script.is_file():
             return script.read_text(encoding="utf-8")
     raise InputError(
-        "the report needs the Python package plotly, version 6 or later: "
-        "pip install 'plotly>=6', or do without the report with output.html=None"
+        "the report needs the Python package plotly as PyPI has it, version 6 or later: "
+        "pip install --ignore-installed 'plotly>=6', or do without the report with "
+        "output.html=None"
     )

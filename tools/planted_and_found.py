@@ -1,0 +1,84 @@
+"""Compare what dials.simulate_jungfrau put into a series with what was found in it.
+
+    python tools/planted_and_found.py FOLDER
+
+FOLDER is where tools/tutorial.py ran.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dxtbx.model.experiment_list import ExperimentListFactory
+
+from dials.array_family import flex
+from dials.util import tabulate
+
+Rows = list[list[str]]
+
+
+def crystal(folder: Path, truth: dict) -> Rows:
+    """Cell, space group and indexed spots."""
+    experiments = ExperimentListFactory.from_json_file(
+        str(folder / "refined.expt"), check_format=False
+    )
+    cell = experiments[0].crystal.get_unit_cell().parameters()
+    strong = flex.reflection_table.from_file(str(folder / "strong.refl"))
+    indexed = flex.reflection_table.from_file(str(folder / "indexed.refl"))
+    n_indexed = indexed.get_flags(indexed.flags.indexed).count(True)
+    return [
+        [
+            "unit cell (A)",
+            ", ".join(f"{a:.2f}" for a in truth["crystal"]["unit_cell"][:3]),
+            ", ".join(f"{a:.2f}" for a in cell[:3]),
+        ],
+        ["sweeps, and lattices", len(truth["sweeps"]), len(experiments)],
+        ["spots, and indexed", len(strong), f"{100 * n_indexed / len(strong):.1f} %"],
+    ]
+
+
+def beam(folder: Path, truth: dict) -> Rows:
+    """The beam of each sweep relative to the last: ratio of the sums of intensities."""
+    table = flex.reflection_table.from_file(str(folder / "integrated.refl"))
+    table = table.select(table.get_flags(table.flags.integrated_sum))
+    ids = np.array(table["id"])
+    sums = np.bincount(ids, weights=np.array(table["intensity.sum.value"]))
+    last = len(truth["sweeps"]) - 1
+    planted = [sweep["relative_beam"] for sweep in truth["sweeps"]]
+    return [
+        [
+            f"beam of sweep {i} relative to {last}",
+            f"{planted[i] / planted[last]:.4f}",
+            f"{sums[i] / sums[last]:.4f}",
+        ]
+        for i in range(last)
+    ]
+
+
+def pixels(folder: Path, truth: dict) -> Rows:
+    """The ceiling of the pixels, and the highest values under the spots."""
+    path = folder / "pixels" / "dials.pixel_histogram.json"
+    groups = json.loads(path.read_text())["groups"]
+    ceiling = truth["ceiling"]
+    return [
+        [
+            "highest pixel, and ceiling",
+            f"{ceiling['lowest']:.0f} to {ceiling['highest']:.0f}",
+            f"{max(group['maximum'] for group in groups):.0f}",
+        ]
+    ]
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    truth = json.loads((folder / "data" / "truth.json").read_text())
+    rows = crystal(folder, truth) + beam(folder, truth) + pixels(folder, truth)
+    print(tabulate(rows, headers=["", "put in", "found"], disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

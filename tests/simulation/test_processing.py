@@ -52,6 +52,8 @@ def processed(tmp_path_factory):
         "index",
         "imported.expt",
         "strong.refl",
+        # DIALS 3.30 does not decide by itself that sweeps are of one crystal.
+        "joint_indexing=True",
         "n_macro_cycles=1",
         "reflections_per_degree=40",
         # The best few of the 50 cells that DIALS would refine in turn

@@ -1,9 +1,10 @@
 """Run the commands of docs/tutorial.md in their order, and compare the end with the truth.
 
-    python tools/tutorial.py FOLDER
+    python tools/tutorial.py FOLDER [PARAMETER...]
 
 The commands are those of the fenced blocks marked "sh", so that the text and what is run
-cannot differ. What DIALS' own programs print is kept in their logs.
+cannot differ. What DIALS' own programs print is kept in their logs. Parameters are added to
+those of dials.simulate_jungfrau, for a series of another kind or size.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ def run(command: str, folder: Path) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]).resolve()
+    folder, extra = Path(sys.argv[1]).resolve(), sys.argv[2:]
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     start = time.monotonic()
     for command in commands(TUTORIAL.read_text(encoding="utf-8")):
+        if command.startswith("dials.simulate_jungfrau"):
+            command = " ".join([command, *extra])
         run(command, folder)
     print(f"\nThe tutorial took {time.monotonic() - start:.0f} s")
     subprocess.run(

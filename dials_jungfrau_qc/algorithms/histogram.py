@@ -151,6 +151,35 @@ def logarithmic_edges(
     return 10 ** (np.arange(first, last + 1) / bins_per_decade)
 
 
+def widening_histogram(counted: ValueCounts, bins_per_decade: int = 40) -> Histogram:
+    """Bins that hold one whole number each at first, and widen with the value.
+
+    For pixel values on a logarithmic axis: near the first gain switch every count is
+    seen by itself, near saturation many are taken together.
+
+    Args:
+        counted: The values; those below 0.5 count as below.
+        bins_per_decade: The number of bins a decade where they are wide.
+    """
+    highest = max(float(counted.values[-1]) if len(counted.values) else 0.0, 1.0)
+    n_edges = math.ceil(math.log10(highest + 1) * bins_per_decade) + 1
+    # Bins never narrower than one count, with edges between whole numbers
+    wide = np.round(10 ** (np.arange(n_edges + 1) / bins_per_decade))
+    edges = np.unique(wide) - 0.5
+    bins = np.searchsorted(edges, counted.values, side="right") - 1
+    inside = (bins >= 0) & (bins < len(edges) - 1)
+    binned = np.bincount(
+        bins[inside], weights=counted.counts[inside], minlength=len(edges) - 1
+    )
+    return Histogram(
+        edges=edges,
+        centres=(edges[1:] + edges[:-1]) / 2,
+        counts=binned.astype(np.int64),
+        n_below=int(counted.counts[bins < 0].sum()),
+        n_above=int(counted.counts[bins >= len(edges) - 1].sum()),
+    )
+
+
 def logarithmic_histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:
     """Put values into logarithmic bins, low <= value < high.
 

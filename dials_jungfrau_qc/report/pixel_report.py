@@ -10,7 +10,11 @@ from dials_jungfrau_qc.algorithms.histogram import Histogram
 from dials_jungfrau_qc.algorithms.value_counts import describe
 from dials_jungfrau_qc.io.spot_pixels import SPOT_FINDING, SpotPixels
 from dials_jungfrau_qc.report.html import Section, Table
-from dials_jungfrau_qc.report.plots import pixel_values_plot, spot_intensities_plot
+from dials_jungfrau_qc.report.plots import (
+    pixel_values_log_plot,
+    pixel_values_plot,
+    spot_intensities_plot,
+)
 
 SPOT_FINDING_NOTE = (
     "These intensities are raw sums of the strong pixels of spot finding: the threshold is "
@@ -208,12 +212,14 @@ def report_sections(
 ) -> list[Section]:
     """The parts of the page."""
     sections = []
-    drawn = [(group_label(g), h) for g, h in zip(spots, histograms) if h is not None]
+    drawn = [(g, h) for g, h in zip(spots, histograms) if h is not None]
     if drawn:
+        labels = [group_label(group) for group, _ in drawn]
         sections.append(
             Section(
                 "Pixel values",
-                plots=pixel_values_plot(*zip(*drawn)),
+                plots=pixel_values_plot(labels, [h for _, h in drawn])
+                | pixel_values_log_plot(labels, [group.pixels for group, _ in drawn]),
                 tables=[Table(pixel_table(spots, histograms))],
             )
         )

@@ -11,6 +11,7 @@ from dials_jungfrau_qc.algorithms.histogram import (
     logarithmic_edges,
     logarithmic_histogram,
     pixel_histogram,
+    widening_histogram,
 )
 from dials_jungfrau_qc.algorithms.value_counts import count_values
 
@@ -87,3 +88,21 @@ def test_logarithmic_bins_share_their_edges():
 def test_logarithmic_ranges_that_make_no_sense(minimum, maximum):
     with pytest.raises(ValueError, match="positive and in order"):
         logarithmic_edges(np.empty(0), 20, minimum, maximum)
+
+
+@given(hnp.arrays(np.int64, st.integers(0, 60), elements=st.integers(-5, 20000)))
+def test_widening_bins_take_every_count_once(values):
+    histogram = widening_histogram(count_values(values))
+    assert histogram.counts.sum() == np.count_nonzero(values >= 1)
+    assert histogram.n_below == np.count_nonzero(values < 1)
+    assert histogram.n_above == 0
+    assert (
+        histogram.counts.tolist() == np.histogram(values, histogram.edges)[0].tolist()
+    )
+
+
+def test_widening_bins_hold_one_count_each_at_the_switch():
+    histogram = widening_histogram(count_values(np.arange(1, 12000)))
+    narrow = np.diff(histogram.edges)[histogram.edges[:-1] < 17]
+    assert (narrow == 1).all()
+    assert histogram.counts.sum() == 11999

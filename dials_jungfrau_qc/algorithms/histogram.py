@@ -12,6 +12,9 @@ from dials_jungfrau_qc.algorithms.value_counts import ValueCounts
 # scitbx/histogram.h: a value this share of a bin outside the range still counts
 RELATIVE_TOLERANCE = 1e-4
 
+# Logarithmic bins do not follow the data below this, counts: rounding errors live there
+SMALLEST = 1e-6
+
 # An end of a logarithmic range that misses an edge by this share of a bin lies on it
 ROUNDING = 1e-9
 
@@ -117,7 +120,7 @@ def logarithmic_edges(
     whatever their range, and can be laid over each other.
 
     Args:
-        values: What is to be binned; only finite values above 0 matter.
+        values: What is to be binned; only finite values of at least SMALLEST matter.
         bins_per_decade: The number of bins a decade.
         minimum: Lower end in place of the smallest value.
         maximum: Upper end in place of the largest value.
@@ -128,7 +131,7 @@ def logarithmic_edges(
     Raises:
         ValueError: The ends are not positive or not in order.
     """
-    positive = values[np.isfinite(values) & (values > 0)]
+    positive = values[np.isfinite(values) & (values >= SMALLEST)]
     low = minimum if minimum is not None else (positive.min() if positive.size else 1.0)
     high = (
         maximum if maximum is not None else (positive.max() if positive.size else 10.0)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dials_jungfrau_qc.algorithms.histogram import (
+    SMALLEST,
     bin_edges,
     logarithmic_edges,
     logarithmic_histogram,
@@ -68,11 +69,11 @@ def test_ranges_that_make_no_sense(arguments):
     hnp.arrays(np.float64, st.integers(0, 50), elements=st.floats(-10, 1e7)),
     st.integers(1, 40),
 )
-def test_logarithmic_bins_take_every_positive_value(values, bins_per_decade):
+def test_logarithmic_bins_take_every_value_but_the_smallest(values, bins_per_decade):
     edges = logarithmic_edges(values, bins_per_decade, None, None)
     histogram = logarithmic_histogram(values, edges)
-    assert histogram.counts.sum() == np.count_nonzero(values > 0)
-    assert histogram.n_below == np.count_nonzero(values <= 0)
+    assert histogram.counts.sum() == np.count_nonzero(values >= SMALLEST)
+    assert histogram.n_below == np.count_nonzero(values < SMALLEST)
     assert histogram.n_above == 0
     np.testing.assert_allclose(np.diff(np.log10(edges)), 1 / bins_per_decade)
 

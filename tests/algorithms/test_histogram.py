@@ -17,7 +17,7 @@ from dials_jungfrau_qc.algorithms.histogram import (
 from dials_jungfrau_qc.algorithms.value_counts import count_values
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data(), low=st.sampled_from([0.0, -3.5, 7.0]))
 @pytest.mark.parametrize("width, n_bins", [(1.0, 40), (0.1, 33), (1 / 3, 70), (250, 9)])
 def test_equals_flex_histogram(width, n_bins, low, data):

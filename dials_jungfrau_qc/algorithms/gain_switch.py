@@ -1,0 +1,353 @@
+"""Find and measure the gain switch in a histogram of pixel values.
+
+Pixels that leave the first gain are read with another gain and another pedestal. Where these
+disagree with the first ones the histogram of pixel values shows a discontinuity, whose area
+J is the shift in photons, and whose place n_sw is the switch point of the typical pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.smooth_histogram import (
+    BACKGROUND_VALUES,
+    Window,
+    density_and_slopes,
+    find_low_end,
+    make_window,
+)
+from dials_jungfrau_qc.algorithms.switch_model import Shape, SwitchFit, fit_switch
+from dials_jungfrau_qc.algorithms.switch_scan import SwitchScan, scan_switch
+
+# Where the first switch can be: near 25 photons at 12.4 keV, so 10 to 40 for 8 to 30 keV.
+SEARCH_RANGE = (10.0, 40.0)
+# Values above the search range that are fitted with it, as a factor.
+REACH = 2.25
+ORDERS = (2, 3, 4, 5)
+# A search on one histogram in a thousand without a switch passes this by chance.
+CALL_SIGNIFICANCE = 3.3
+# Orders of the smooth model within this of the best Akaike criterion are all believed.
+AIC_TOLERANCE = 4.0
+MIN_COUNTS = 200
+# A candidate this near the ends of the range, photons, belongs to something outside it.
+LIMIT_MARGIN = 0.3
+# The fit starts later until its first values are described: chi-squared of 4, at 1 in 200.
+LOW_END_VALUES = 4
+LOW_END_CHI2 = 14.9
+LOW_END_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class GainSwitch:
+    """A discontinuity of the histogram.
+
+    Attributes:
+        position: n_sw, photons; the affected values lie between it and n_sw + J.
+        position_error: One standard deviation, photons.
+        area: J, photons. Positive for a deficit, negative for an overlap.
+        area_error: One standard deviation, photons.
+        significance: Of J, in standard deviations, look-elsewhere effect included.
+        spread: Standard deviation of the switch points of the pixels, photons.
+        spread_error: One standard deviation, photons.
+    """
+
+    position: float
+    position_error: float
+    area: float
+    area_error: float
+    significance: float
+    spread: float
+    spread_error: float
+
+
+@dataclass(frozen=True)
+class GainSwitchSearch:
+    """What a search for the gain switch found.
+
+    Attributes:
+        switch: The switch, or None if none is called.
+        candidate: The best candidate, called or not; None where nothing could be fitted.
+        bound_95: Largest |J| in photons that the data admit at 95 % for a switch in
+            `searched`; infinite where they do not limit it. NaN if a switch is called.
+        searched: Range of positions where a switch would have been called, photons; None if
+            the turn-on, or too few counts, left none.
+        turn_on_end: First value of the fit, photons: below it the histogram is shaped by the
+            background or by the threshold of spot finding.
+        order: Order of the smooth model in log v.
+        dispersion: Pearson chi-squared of the fit by degree of freedom, at least 1.
+        values, counts: The fitted stretch of the histogram.
+        expected: Counts of the fit, switch included.
+        smooth: Counts that the fit expects without a switch.
+        scan: Deviance over position and area, for the joint search.
+        window: Fitted stretch with the basis of its smooth model, for the joint search.
+    """
+
+    switch: GainSwitch | None
+    candidate: GainSwitch | None
+    bound_95: float
+    searched: tuple[float, float] | None
+    turn_on_end: int
+    order: int
+    dispersion: float
+    values: np.ndarray
+    counts: np.ndarray
+    expected: np.ndarray
+    smooth: np.ndarray
+    scan: SwitchScan | None
+    window: Window | None
+
+
+def find_gain_switch(
+    counts: np.ndarray,
+    first_value: int = 0,
+    search: tuple[float, float] = SEARCH_RANGE,
+    call_significance: float = CALL_SIGNIFICANCE,
+) -> GainSwitchSearch:
+    """Search a histogram of integer pixel values for the gain switch.
+
+    Args:
+        counts: Pixels with the values first_value, first_value + 1, ...
+        first_value: The value of counts[0], photons.
+        search: Range of positions, photons.
+        call_significance: A switch is called from here on, standard deviations.
+
+    Raises:
+        ValueError: If counts are not one-dimensional, finite and non-negative, or the range
+            is not a positive interval.
+    """
+    counts = np.asarray(counts, dtype=float)
+    if counts.ndim != 1 or not np.all(np.isfinite(counts)) or np.any(counts < 0):
+        raise ValueError(
+            "counts must be a one-dimensional array of finite numbers, none negative"
+        )
+    if not 1 <= search[0] < search[1]:
+        raise ValueError(
+            f"the range of the search must be positive and ascending, not {search}"
+        )
+    high = int(math.ceil(REACH * search[1]))
+    if first_value + counts.size <= high:
+        counts = np.pad(counts, (0, high + 1 - first_value - counts.size))
+    low, background = find_low_end(counts, first_value)
+    for _ in range(LOW_END_ATTEMPTS):
+        positions = _candidate_positions(low, background, search)
+        inside = counts[max(0, low - first_value) : high - first_value + 1]
+        if positions is None or inside.sum() < MIN_COUNTS:
+            return _nothing_searched(low)
+        smooth_fits = _fit_smooth(counts, first_value, low, high, background)
+        window, null = min(smooth_fits, key=_akaike)
+        scan = scan_switch(window, null.coefficients[0], positions, null.deviance)
+        fits = _fit_orders(smooth_fits, scan)
+        window, best = fits[0]
+        if _low_end_fits(window, best.expected[0]) or _at_limit(
+            best.shape.position, positions
+        ):
+            break
+        low += 1
+
+    dispersion = best.dispersion[0]
+    without_area = _without_area(smooth_fits, fits, positions)
+    significance = min(
+        _significance(flat - f.deviance, dispersion, scan.trials)
+        for (_, f), flat in zip(fits, without_area)
+    )
+    candidate = _to_switch(fits, significance)
+    significant = significance >= call_significance
+    called = significant and not _at_limit(candidate.position, positions)
+    if called:
+        bound = math.nan
+    elif significant:
+        bound = math.inf  # it may be a switch, but where nothing can be told
+    else:
+        bound = max(
+            _bound(scan, dispersion), abs(candidate.area) + 1.645 * candidate.area_error
+        )
+    smooth = _smooth_counts(window, best)
+    return GainSwitchSearch(
+        switch=candidate if called else None,
+        candidate=candidate,
+        bound_95=bound,
+        searched=(float(positions[0]), float(positions[-1])),
+        turn_on_end=low,
+        order=window.order,
+        dispersion=dispersion,
+        values=window.values,
+        counts=window.counts,
+        expected=best.expected[0],
+        smooth=smooth,
+        scan=scan,
+        window=window,
+    )
+
+
+def _candidate_positions(
+    low: int, background: bool, search: tuple[float, float]
+) -> np.ndarray | None:
+    """Candidate positions, one photon apart, clear of the low end of the fit."""
+    clear = BACKGROUND_VALUES if background else math.sqrt(low + 1.0)
+    first = max(search[0], math.ceil(low + clear))
+    if first > search[1] - 2:
+        return None
+    return np.arange(first, search[1] + 0.5)
+
+
+def _low_end_fits(window: Window, expected: np.ndarray) -> bool:
+    """True if the first values of the fit are described as well as the others."""
+    pull = (window.counts - expected) ** 2 / np.maximum(expected, 0.5)
+    others = max(1.0, float(np.mean(pull[LOW_END_VALUES:])))
+    return bool(pull[:LOW_END_VALUES].sum() < LOW_END_CHI2 * others)
+
+
+def _nothing_searched(low: int) -> GainSwitchSearch:
+    empty = np.zeros(0)
+    return GainSwitchSearch(
+        switch=None,
+        candidate=None,
+        bound_95=math.inf,
+        searched=None,
+        turn_on_end=low,
+        order=0,
+        dispersion=1.0,
+        values=empty.astype(int),
+        counts=empty,
+        expected=empty,
+        smooth=empty,
+        scan=None,
+        window=None,
+    )
+
+
+def _at_limit(position: float, positions: np.ndarray) -> bool:
+    """True for a position that the search would rather have outside its range."""
+    return not positions[0] + LIMIT_MARGIN < position < positions[-1] - LIMIT_MARGIN
+
+
+def _akaike(fitted: tuple[Window, SwitchFit]) -> float:
+    window, fit = fitted
+    return fit.deviance / fit.dispersion[0] + 2.0 * window.order
+
+
+def _fit_smooth(
+    counts, first_value, low, high, background
+) -> list[tuple[Window, SwitchFit]]:
+    """The smooth model alone, at every order."""
+    fits: list[tuple[Window, SwitchFit]] = []
+    for order in ORDERS:
+        window = make_window(counts, first_value, low, high, order, background)
+        start = [_raise_order(fits[-1][1].coefficients[0])] if fits else None
+        fits.append((window, fit_switch([window], None, start)))
+    return fits
+
+
+def _raise_order(coefficients: np.ndarray) -> np.ndarray:
+    """The same curve, with one more term in its polynomial."""
+    return np.insert(coefficients, coefficients.size - 2, 0.0)
+
+
+def _fit_orders(smooth_fits, scan: SwitchScan) -> list[tuple[Window, SwitchFit]]:
+    """Full fits at every order worth believing, the best first."""
+    position, area = scan.best()
+    limits = (float(scan.positions[0]), float(scan.positions[-1]))
+    shape = Shape(position, area if area else 0.1)
+    fits = []
+    for window, smooth in smooth_fits:
+        fit = fit_switch(
+            [window], shape, list(smooth.coefficients), position_limits=limits
+        )
+        fits.append((window, fit))
+    dispersion = min(f.dispersion[0] for _, f in fits)
+    scores = [f.deviance / dispersion + 2.0 * w.order for w, f in fits]
+    ranked = [fits[i] for i in np.argsort(scores, kind="stable")]
+    scores.sort()
+    return [f for f, score in zip(ranked, scores) if score < scores[0] + AIC_TOLERANCE]
+
+
+def _without_area(smooth_fits, fits, positions) -> list[float]:
+    """Deviance of the best of no switch and of one with J = 0, which only blurs."""
+    limits = (float(positions[0]), float(positions[-1]))
+    alone = {w.order: f for w, f in smooth_fits}
+    found = []
+    for window, fit in fits:
+        smooth = alone[window.order]
+        blurred = fit_switch(
+            [window],
+            Shape(fit.shape.position, 0.0),
+            list(smooth.coefficients),
+            fixed_area=0.0,
+            position_limits=limits,
+        )
+        found.append(min(smooth.deviance, blurred.deviance))
+    return found
+
+
+def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
+    """Shape and errors of the best fit."""
+    _, best = fits[0]
+    errors = np.sqrt(np.diag(best.covariance) * best.dispersion[0])
+    return GainSwitch(
+        position=best.shape.position,
+        position_error=float(errors[0]),
+        area=best.shape.area,
+        area_error=float(errors[1]),
+        significance=significance,
+        spread=best.shape.spread,
+        spread_error=float(errors[2] * best.shape.spread),
+    )
+
+
+def _significance(gain: float, dispersion: float, trials: float) -> float:
+    """Standard deviations, two-sided, of a drop in deviance after all trials."""
+    from scipy.special import log_ndtr, ndtri_exp
+
+    if gain <= 0:
+        return 0.0
+    log_p = log_ndtr(-math.sqrt(gain / dispersion)) + math.log(trials)
+    # Two-sided p is twice the tail; its equivalent deviation halves it again.
+    return float(-ndtri_exp(log_p)) if log_p < math.log(0.5) else 0.0
+
+
+def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
+    """Shape and errors of the best fit; the orders that disagree add to the errors."""
+    _, best = fits[0]
+    errors = np.sqrt(np.diag(best.covariance) * best.dispersion[0])
+    return GainSwitch(
+        position=best.shape.position,
+        position_error=float(errors[0]),
+        area=best.shape.area,
+        area_error=float(errors[1]),
+        significance=significance,
+        spread=best.shape.spread,
+        spread_error=float(errors[2] * best.shape.spread),
+    )
+
+
+def _smooth_counts(window: Window, fit: SwitchFit) -> np.ndarray:
+    """Counts that the smooth model of a fit expects if no pixel switches."""
+    density, _, turn_on = density_and_slopes(window, fit.coefficients[0])
+    return density[window.inside] * turn_on
+
+
+def _bound(scan: SwitchScan, dispersion: float) -> float:
+    """Largest |J| of the scan within 95 % of the best, photons.
+
+    One-sided, 2.71 in deviance; interpolated between the areas of the scan.
+    """
+    profile = scan.by_area()
+    rise = (profile - min(profile.min(), scan.null_deviance)) / dispersion - 2.706
+    largest = 0.0
+    for sign in (-1, 1):
+        order = np.argsort(sign * scan.areas)
+        areas, above = scan.areas[order] * sign, rise[order]
+        keep = areas >= 0
+        areas, above = areas[keep], above[keep]
+        allowed = np.nonzero(above <= 0)[0]
+        if not allowed.size:
+            continue
+        last = int(allowed[-1])
+        if last == areas.size - 1:
+            return math.inf
+        fraction = -above[last] / (above[last + 1] - above[last])
+        largest = max(largest, areas[last] + fraction * (areas[last + 1] - areas[last]))
+    return float(largest)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.smooth_histogram import (
-    BACKGROUND_VALUES,
     Window,
     density_and_slopes,
     find_low_end,
@@ -32,6 +31,8 @@ CALL_SIGNIFICANCE = 3.3
 # Orders of the smooth model within this of the best Akaike criterion are all believed.
 AIC_TOLERANCE = 4.0
 MIN_COUNTS = 200
+# Values between the first of the fit and the first position, where it begins in a background.
+CLEAR_OF_BACKGROUND = 3
 # A candidate this near the ends of the range, photons, belongs to something outside it.
 LIMIT_MARGIN = 0.3
 # The fit starts later until its first values are described: chi-squared of 4, at 1 in 200.
@@ -186,7 +187,7 @@ def _candidate_positions(
     low: int, background: bool, search: tuple[float, float]
 ) -> np.ndarray | None:
     """Candidate positions, one photon apart, clear of the low end of the fit."""
-    clear = BACKGROUND_VALUES if background else math.sqrt(low + 1.0)
+    clear = CLEAR_OF_BACKGROUND if background else math.sqrt(low + 1.0)
     first = max(search[0], math.ceil(low + clear))
     if first > search[1] - 2:
         return None
@@ -283,17 +284,24 @@ def _without_area(smooth_fits, fits, positions) -> list[float]:
 
 
 def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
-    """Shape and errors of the best fit."""
-    _, best = fits[0]
-    errors = np.sqrt(np.diag(best.covariance) * best.dispersion[0])
+    """Mean over the orders that are believed, with their spread in the errors."""
+    dispersion = min(f.dispersion[0] for _, f in fits)
+    scores = np.array([f.deviance / dispersion + 2.0 * w.order for w, f in fits])
+    weights = np.exp(-0.5 * (scores - scores.min()))
+    weights /= weights.sum()
+    vectors = np.array([f.shape.to_vector() for _, f in fits])
+    variances = np.array([np.diag(f.covariance) * f.dispersion[0] for _, f in fits])
+    mean = weights @ vectors
+    errors = np.sqrt(weights @ (variances + (vectors - mean) ** 2))
+    shape = Shape.from_vector(mean)
     return GainSwitch(
-        position=best.shape.position,
+        position=shape.position,
         position_error=float(errors[0]),
-        area=best.shape.area,
+        area=shape.area,
         area_error=float(errors[1]),
         significance=significance,
-        spread=best.shape.spread,
-        spread_error=float(errors[2] * best.shape.spread),
+        spread=shape.spread,
+        spread_error=float(errors[2] * shape.spread),
     )
 
 

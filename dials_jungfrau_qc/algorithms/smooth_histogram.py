@@ -40,7 +40,7 @@ PEAK_RATIO = 0.1
 # The fit starts where the turn-on of a threshold has brought the counts to this share of the highest.
 TURN_ON_LEVEL = 0.8
 # Values below the end of a background's tail that are fitted with it.
-BACKGROUND_VALUES = 3
+BACKGROUND_VALUES = 4
 
 
 @dataclass(frozen=True)

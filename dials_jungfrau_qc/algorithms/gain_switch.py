@@ -137,23 +137,34 @@ def find_gain_switch(
         inside = counts[max(0, low - first_value) : high - first_value + 1]
         if positions is None or inside.sum() < MIN_COUNTS:
             return _nothing_searched(low)
-        smooth_fits = _fit_smooth(counts, first_value, low, high, background)
-        window, null = min(smooth_fits, key=_akaike)
-        scan = scan_switch(window, null.coefficients[0], positions, null.deviance)
-        fits = _fit_orders(smooth_fits, scan)
-        window, best = fits[0]
-        if _low_end_fits(window, best.expected[0]) or _at_limit(
-            best.shape.position, positions
-        ):
+        windows = [
+            make_window(counts, first_value, low, high, order, background)
+            for order in ORDERS
+        ]
+        found = search_window(windows, positions, call_significance)
+        if _low_end_fits(found) or _at_limit(found.candidate.position, positions):
             break
         low += 1
+    return found
 
+
+def search_window(
+    windows: list[Window], positions: np.ndarray, call_significance: float
+) -> GainSwitchSearch:
+    """Search one stretch of a histogram, given with smooth models of ascending order.
+
+    Args:
+        windows: The same counts with one smooth model each.
+        positions: Candidate positions, equally spaced.
+        call_significance: A switch is called from here on, standard deviations.
+    """
+    smooth_fits = _fit_smooth(windows)
+    window, null = min(smooth_fits, key=_akaike)
+    scan = scan_switch(window, null.coefficients[0], positions, null.deviance)
+    fits = _fit_orders(smooth_fits, scan)
+    window, best = fits[0]
     dispersion = best.dispersion[0]
-    without_area = _without_area(smooth_fits, fits, positions)
-    significance = min(
-        _significance(flat - f.deviance, dispersion, scan.trials)
-        for (_, f), flat in zip(fits, without_area)
-    )
+    significance = _significance(smooth_fits, fits, scan, call_significance)
     candidate = _to_switch(fits, significance)
     significant = significance >= call_significance
     called = significant and not _at_limit(candidate.position, positions)
@@ -165,19 +176,18 @@ def find_gain_switch(
         bound = max(
             _bound(scan, dispersion), abs(candidate.area) + 1.645 * candidate.area_error
         )
-    smooth = _smooth_counts(window, best)
     return GainSwitchSearch(
         switch=candidate if called else None,
         candidate=candidate,
         bound_95=bound,
         searched=(float(positions[0]), float(positions[-1])),
-        turn_on_end=low,
+        turn_on_end=int(window.values[0]),
         order=window.order,
         dispersion=dispersion,
         values=window.values,
         counts=window.counts,
         expected=best.expected[0],
-        smooth=smooth,
+        smooth=_smooth_counts(window, best),
         scan=scan,
         window=window,
     )
@@ -194,9 +204,9 @@ def _candidate_positions(
     return np.arange(first, search[1] + 0.5)
 
 
-def _low_end_fits(window: Window, expected: np.ndarray) -> bool:
+def _low_end_fits(found: GainSwitchSearch) -> bool:
     """True if the first values of the fit are described as well as the others."""
-    pull = (window.counts - expected) ** 2 / np.maximum(expected, 0.5)
+    pull = (found.counts - found.expected) ** 2 / np.maximum(found.expected, 0.5)
     others = max(1.0, float(np.mean(pull[LOW_END_VALUES:])))
     return bool(pull[:LOW_END_VALUES].sum() < LOW_END_CHI2 * others)
 
@@ -230,21 +240,20 @@ def _akaike(fitted: tuple[Window, SwitchFit]) -> float:
     return fit.deviance / fit.dispersion[0] + 2.0 * window.order
 
 
-def _fit_smooth(
-    counts, first_value, low, high, background
-) -> list[tuple[Window, SwitchFit]]:
+def _fit_smooth(windows: list[Window]) -> list[tuple[Window, SwitchFit]]:
     """The smooth model alone, at every order."""
     fits: list[tuple[Window, SwitchFit]] = []
-    for order in ORDERS:
-        window = make_window(counts, first_value, low, high, order, background)
-        start = [_raise_order(fits[-1][1].coefficients[0])] if fits else None
+    for window in windows:
+        start = [_raise_order(fits[-1], window)] if fits else None
         fits.append((window, fit_switch([window], None, start)))
     return fits
 
 
-def _raise_order(coefficients: np.ndarray) -> np.ndarray:
-    """The same curve, with one more term in its polynomial."""
-    return np.insert(coefficients, coefficients.size - 2, 0.0)
+def _raise_order(fitted: tuple[Window, SwitchFit], window: Window) -> np.ndarray:
+    """The same curve as coefficients of a window of higher order."""
+    lower, fit = fitted
+    more = np.zeros(window.order - lower.order)
+    return np.insert(fit.coefficients[0], lower.order + 1, more)
 
 
 def _fit_orders(smooth_fits, scan: SwitchScan) -> list[tuple[Window, SwitchFit]]:
@@ -265,22 +274,35 @@ def _fit_orders(smooth_fits, scan: SwitchScan) -> list[tuple[Window, SwitchFit]]
     return [f for f, score in zip(ranked, scores) if score < scores[0] + AIC_TOLERANCE]
 
 
-def _without_area(smooth_fits, fits, positions) -> list[float]:
-    """Deviance of the best of no switch and of one with J = 0, which only blurs."""
-    limits = (float(positions[0]), float(positions[-1]))
-    alone = {w.order: f for w, f in smooth_fits}
-    found = []
+def _significance(
+    smooth_fits, fits, scan: SwitchScan, call_significance: float
+) -> float:
+    """Least significance of the area, over the orders that are believed.
+
+    It is taken against the better of no switch and of a switch with J = 0, which only blurs.
+    """
+    alone = {w.order: f.deviance for w, f in smooth_fits}
+    dispersion = fits[0][1].dispersion[0]
+    against_none = min(
+        significance_of(alone[w.order] - f.deviance, dispersion, scan.trials)
+        for w, f in fits
+    )
+    if against_none < call_significance:
+        return against_none
+    smooth = {w.order: f for w, f in smooth_fits}
+    limits = (float(scan.positions[0]), float(scan.positions[-1]))
+    found = [against_none]
     for window, fit in fits:
-        smooth = alone[window.order]
         blurred = fit_switch(
             [window],
             Shape(fit.shape.position, 0.0),
-            list(smooth.coefficients),
+            list(smooth[window.order].coefficients),
             fixed_area=0.0,
             position_limits=limits,
         )
-        found.append(min(smooth.deviance, blurred.deviance))
-    return found
+        gain = blurred.deviance - fit.deviance
+        found.append(significance_of(gain, dispersion, scan.trials))
+    return min(found)
 
 
 def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
@@ -305,7 +327,7 @@ def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> Gai
     )
 
 
-def _significance(gain: float, dispersion: float, trials: float) -> float:
+def significance_of(gain: float, dispersion: float, trials: float) -> float:
     """Standard deviations, two-sided, of a drop in deviance after all trials."""
     from scipy.special import log_ndtr, ndtri_exp
 

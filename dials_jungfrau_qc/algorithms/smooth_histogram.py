@@ -24,6 +24,7 @@ EDGE_DECAY = (0.4, 1.0)
 # Prior widths (natural logarithm). The offset and the slope are free; the curvature terms
 # and the low end are held only against running away where there are no counts.
 SIGMA_CURVATURE = 2.0
+LINEAR_CURVATURE = 5.0
 # The background's tail: logarithm of its height at the first value over the counts there, and
 # of its mean; the tail is met near twice the mean.
 LOG_HEIGHT = (0.0, 3.0)
@@ -37,6 +38,8 @@ HIGHEST_ORDER = 6
 # its peak; Bragg peaks fall as v^-1 to v^-2.5, and a gain switch takes away three quarters at most.
 STEEP = -2.75
 PEAK_RATIO = 0.1
+# Values after the end that have to stay below that: a deficit at a switch is followed by more.
+AFTER = 10
 # The fit starts where the turn-on of a threshold has brought the counts to this share of the highest.
 TURN_ON_LEVEL = 0.8
 # Values below the end of a background's tail that are fitted with it.
@@ -140,6 +143,33 @@ def make_window(
     )
 
 
+def make_linear_window(counts: np.ndarray, order: int) -> Window:
+    """A stretch whose bins are numbered from 0, smooth in their number, without a low end.
+
+    For histograms of a logarithm, where equal bins are equal ratios.
+
+    Args:
+        counts: Of each bin.
+        order: Order of the polynomial in the number of the bin.
+    """
+    values = np.arange(counts.size)
+    true = np.arange(-MARGIN, counts.size + MARGIN)
+    centre, half = 0.5 * (counts.size - 1), 0.5 * counts.size
+    scaled = np.clip((true - centre) / half, -1.1, 1.1)
+    return Window(
+        values=values,
+        counts=np.asarray(counts, dtype=float),
+        true=true,
+        tail=np.polynomial.legendre.legvander(scaled, order),
+        edge=np.zeros((values.size, 0)),
+        background=None,
+        background_offset=None,
+        precision=np.concatenate(
+            [[1e-8, 1e-8], np.full(order - 1, LINEAR_CURVATURE**-2)]
+        ),
+    )
+
+
 def density_and_slopes(
     window: Window, coefficients: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -237,6 +267,7 @@ def _end_of_background(values: np.ndarray, counts: np.ndarray, peak: int) -> int
                 return None
         elif slope > STEEP - noise:
             # The slope over two values ends one value before the kink.
-            low = counts[index + 1] < PEAK_RATIO * counts[peak]
+            after = counts[index + 1 : index + 1 + AFTER]
+            low = after.max() < PEAK_RATIO * counts[peak]
             return int(values[index + 1]) if low else None
     return None

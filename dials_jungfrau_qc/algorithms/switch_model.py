@@ -29,6 +29,8 @@ LOG_WIDTH = (np.log(0.5), 0.5)
 GAIN_ERROR = (0.0, 0.03)
 # Wide, and felt only where an overlap merges with the low end so that J has no other limit.
 AREA = (0.0, 8.0)
+# Change in deviance at which the fit ends: a thirtieth of a standard deviation.
+CONVERGED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ def fit_switch(
             trial_parts,
         )
         damping = max(damping / 8.0, 1e-7)
-        if change < 1e-4:
+        if change < CONVERGED:
             break
     covariance = None
     if n_shape:

@@ -24,7 +24,7 @@ AREAS = np.array(
 )
 SCAN_SPREAD = 1.2
 SCAN_WIDTH = 0.5
-ITERATIONS = 3
+ITERATIONS = 2
 
 
 @dataclass(frozen=True)

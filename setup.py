@@ -32,10 +32,11 @@ setup(
         "tabulate",
         "tqdm",
     ],
-    extras_require={"test": ["hypothesis", "pytest"]},
+    extras_require={"test": ["hypothesis", "jsonschema", "pytest"]},
     entry_points={
         "console_scripts": [
             "dials.pixel_histogram=dials_jungfrau_qc.command_line.pixel_histogram:run",
+            "dials.simulate_jungfrau=dials_jungfrau_qc.command_line.simulate_jungfrau:run",
         ],
     },
     classifiers=[

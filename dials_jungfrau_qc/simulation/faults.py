@@ -34,23 +34,23 @@ class FaultKind:
 
 
 KINDS: Mapping[str, FaultKind] = {
-    "dead": FaultKind("response, 1 is normal", 2e-4, (0.0, 0.05), mask_bit=1),
+    "dead": FaultKind("response, 1 is normal", 2.5e-4, (0.0, 0.05), mask_bit=1),
     "under_responding": FaultKind(
-        "response, 1 is normal", 2e-4, (0.05, 0.7), mask_bit=2
+        "response, 1 is normal", 2.5e-4, (0.05, 0.7), mask_bit=2
     ),
     "hot": FaultKind("photons a frame too many", 1e-4, (1.0, 50.0), True, mask_bit=3),
     "noisy": FaultKind("extra noise, photons rms", 2e-4, (1.0, 10.0), True),
     "stuck": FaultKind("the constant value, photons", 1e-4, (1.0, 10500.0), True),
     "wrong_gain": FaultKind(
-        "1: G0 read with the constants of G1", 1e-4, (1.0, 1.0), share=(0.1, 1.0)
+        "1: G0 read with the constants of G1", 5e-5, (1.0, 1.0), share=(0.1, 1.0)
     ),
     "flickering": FaultKind(
-        "photons a frame too many when bad", 1e-4, (5.0, 50.0), True, share=(0.1, 0.5)
+        "photons a frame too many when bad", 5e-5, (5.0, 50.0), True, share=(0.1, 0.5)
     ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Faults:
     """The bad pixels of a detector; a pixel has one fault at most.
 

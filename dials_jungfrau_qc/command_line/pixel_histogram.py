@@ -1,0 +1,341 @@
+# LIBTBX_SET_DISPATCHER_NAME dials.pixel_histogram
+"""
+Histogram the pixel values under the spots, and the spot intensities.
+
+The first question about data from a JUNGFRAU detector is what the pixel values under
+the spots look like. Is there a discontinuity at 19 to 25 counts, where pixels switch
+from their first to their second gain? Do pixels pile up near 10 000 counts, where the
+buckets are full? Does any of it show in the spot intensities?
+
+Takes strong, indexed, refined or integrated reflections with shoeboxes: one file or
+many, with one experiment or many in each. Writes a histogram for each experiment that
+gnuplot can plot (lines of bin centre and count), all of them as JSON, and a report as
+HTML that opens without a network. Reflections without shoeboxes, such as integrated.refl,
+give the histogram of their intensities alone.
+
+Experiment lists are not needed. When given, they add the trusted range, the resolution
+and the names of the images.
+
+Examples::
+
+  dials.pixel_histogram indexed.refl
+
+  dials.pixel_histogram indexed.refl indexed.expt
+
+  dials.pixel_histogram split_*.refl histogram.maximum=100 histogram.n_bins=100
+
+  dials.pixel_histogram strong.refl group_by=panel pixels=all
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import libtbx.phil
+
+import dials.util
+from dials.util import tabulate
+from dials_jungfrau_qc.algorithms.histogram import (
+    Histogram,
+    bin_edges,
+    logarithmic_edges,
+    logarithmic_histogram,
+    pixel_histogram,
+)
+from dials_jungfrau_qc.algorithms.pixel_verdict import pixel_verdict
+from dials_jungfrau_qc.io.arguments import (
+    Arguments,
+    parse_arguments,
+    start_program,
+    user_errors,
+)
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.experiments import match_experiments, read_experiments
+from dials_jungfrau_qc.io.hist_files import hist_text, intensity_hist_text
+from dials_jungfrau_qc.io.output import OutputFiles, envelope
+from dials_jungfrau_qc.io.pixel_values import NO_SHOEBOXES
+from dials_jungfrau_qc.io.reflection_file import ReflectionFile, open_reflection_file
+from dials_jungfrau_qc.io.reflection_groups import Selection, file_stem
+from dials_jungfrau_qc.io.spot_pixels import (
+    SPOT_FINDING,
+    SpotPixels,
+    read_spot_pixels,
+)
+from dials_jungfrau_qc.report.html import render_report, run_info
+from dials_jungfrau_qc.report.pixel_report import (
+    SPOT_FINDING_NOTE,
+    group_results,
+    hist_file,
+    intensity_hist_file,
+    intensity_table,
+    pixel_table,
+    quantities,
+    report_sections,
+)
+
+logger = logging.getLogger("dials.jungfrau_qc.pixel_histogram")
+
+phil_scope = libtbx.phil.parse(
+    """
+    input {
+      allow_pickle = False
+        .type = bool
+        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
+                "code it holds: allow it only for files that you trust."
+        .expert_level = 1
+    }
+
+    reflections = *Auto indexed strong integrated all
+      .type = choice
+      .help = "Which reflections to look at. Auto takes the indexed ones if there are "
+              "any, else the strong ones; integrated takes those with a summation "
+              "intensity. Auto in a file without shoeboxes takes the integrated ones."
+
+    pixels = *foreground valid all
+      .type = choice
+      .help = "Which pixels of a shoebox to count, by its mask. In shoeboxes made by spot "
+              "finding only foreground pixels are measurements: the others hold 0."
+
+    group_by = *experiment panel none
+      .type = choice
+      .help = "Make a histogram for each experiment, for each panel of each experiment, "
+              "or one for each file."
+
+    histogram {
+      minimum = 0
+        .type = float
+        .help = "Lower end of the pixel histogram, in counts."
+      maximum = 12000
+        .type = float
+        .help = "Upper end of the pixel histogram, in counts."
+      n_bins = 12000
+        .type = int(value_min=1, value_max=10000000)
+        .help = "Number of bins of the pixel histogram."
+    }
+
+    intensity {
+      bins_per_decade = 20
+        .type = int(value_min=1, value_max=1000)
+        .help = "Bins of the intensity histogram for each factor of 10 in intensity."
+      minimum = None
+        .type = float(value_min=0)
+        .help = "Lower end of the intensity histogram, in counts; that of the data if None."
+        .expert_level = 1
+      maximum = None
+        .type = float(value_min=0)
+        .help = "Upper end of the intensity histogram, in counts; that of the data if None."
+        .expert_level = 1
+    }
+
+    output {
+      directory = .
+        .type = path
+        .help = "Folder for all the output; made if it is not there."
+      log = dials.pixel_histogram.log
+        .type = path
+        .help = "The log file."
+      html = dials.pixel_histogram.html
+        .type = path
+        .help = "The report; None writes none."
+      json = dials.pixel_histogram.json
+        .type = path
+        .help = "The results for programs; None writes none."
+    }
+    """
+)
+
+PROGRAM = "dials.pixel_histogram"
+USAGE = f"{PROGRAM} [options] indexed.refl [...] [indexed.expt ...]"
+
+
+@dials.util.show_mail_handle_errors()
+def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
+    """Run dials.pixel_histogram as from the command line.
+
+    Args:
+        args: The arguments; those of the process if None.
+        phil: The program's PHIL scope.
+    """
+    with user_errors():
+        arguments = parse_arguments(args, phil, USAGE, __doc__)
+        _check_input(arguments)
+        directory = start_program(arguments)
+        params = arguments.params
+
+        spots = _read_spots(arguments)
+        histograms = [
+            group.pixels
+            and pixel_histogram(
+                group.pixels,
+                params.histogram.minimum,
+                params.histogram.maximum,
+                params.histogram.n_bins,
+            )
+            for group in spots
+        ]
+        intensities = _intensity_histograms(spots, params.intensity)
+        verdict = pixel_verdict([group.pixels for group in spots if group.pixels])
+
+        with OutputFiles() as output:
+            for group, histogram, intensity in zip(spots, histograms, intensities):
+                if histogram:
+                    output.write_text(
+                        directory / hist_file(group), hist_text(histogram)
+                    )
+                output.write_text(
+                    directory / intensity_hist_file(group),
+                    intensity_hist_text(intensity, group.quantity),
+                )
+            if params.output.json:
+                content = envelope(
+                    PROGRAM,
+                    arguments.all_parameters,
+                    [*arguments.reflections, *arguments.experiments],
+                    verdict,
+                    directory,
+                )
+                content["groups"] = group_results(spots, histograms, intensities)
+                output.write_json(directory / params.output.json, content)
+            if params.output.html:
+                page = render_report(
+                    "Pixel values",
+                    verdict,
+                    report_sections(spots, histograms, intensities),
+                    run_info(PROGRAM, arguments, directory),
+                )
+                output.write_text(directory / params.output.html, page)
+        _log_results(arguments, directory, spots, histograms, intensities, verdict)
+
+
+def _check_input(arguments: Arguments) -> None:
+    """Find what is wrong with the command line before anything is read.
+
+    Raises:
+        InputError: No file, two files with the same names for their output, or a range
+            that makes no sense.
+    """
+    if not arguments.reflections:
+        raise InputError(
+            f"Usage: {USAGE}\nGive at least one reflection file, such as indexed.refl"
+        )
+    by_stem: dict[str, Path] = {}
+    for path in arguments.reflections:
+        other = by_stem.setdefault(file_stem(path), path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} would write files of the same names. Run the program "
+                "once for each, with an output.directory of its own"
+            )
+    histogram, intensity = arguments.params.histogram, arguments.params.intensity
+    try:
+        bin_edges(histogram.minimum, histogram.maximum, histogram.n_bins)
+    except ValueError as e:
+        raise InputError(f"histogram: {e}") from e
+    try:
+        logarithmic_edges(
+            np.empty(0), intensity.bins_per_decade, intensity.minimum, intensity.maximum
+        )
+    except ValueError as e:
+        raise InputError(f"intensity: {e}") from e
+
+
+def _read_spots(arguments: Arguments) -> list[SpotPixels]:
+    """Read all the reflection files, with the experiments that belong to them."""
+    params = arguments.params
+    experiment_lists = [
+        (path, read_experiments(path)) for path in arguments.experiments
+    ]
+    spots: list[SpotPixels] = []
+    with contextlib.ExitStack() as stack:
+        tables = []
+        for path in arguments.reflections:
+            table = open_reflection_file(path, params.input.allow_pickle)
+            stack.callback(table.close)
+            tables.append(table)
+        for table, experiments in zip(
+            tables, match_experiments(tables, experiment_lists)
+        ):
+            with dials.util.progress(
+                total=table.n_rows, desc=table.path.name, unit=" rows", delay=1
+            ) as bar:
+                selection, found = read_spot_pixels(
+                    table,
+                    experiments,
+                    str(params.reflections),
+                    params.pixels,
+                    # PHIL takes the word none for None
+                    params.group_by or "none",
+                    bar.update,
+                )
+            _log_selection(table, selection)
+            spots += found
+    return spots
+
+
+def _log_selection(table: ReflectionFile, selection: Selection) -> None:
+    logger.info(
+        "%s: %d of %d reflections, those that are %s",
+        table.path,
+        len(selection.rows),
+        table.n_rows,
+        selection.kind if selection.kind != "all" else "of an experiment",
+    )
+    if selection.n_unassigned:
+        logger.info(
+            "  %d more belong to no experiment (id -1) and are left out",
+            selection.n_unassigned,
+        )
+    if "shoebox" not in table.column_names:
+        logger.warning(
+            "%s: no shoeboxes, so the intensities alone are looked at: %s",
+            table.path,
+            NO_SHOEBOXES,
+        )
+
+
+def _intensity_histograms(spots: Sequence[SpotPixels], intensity) -> list[Histogram]:
+    """Histograms of the intensities, all in the same bins."""
+    edges = logarithmic_edges(
+        np.concatenate([group.intensities.values for group in spots]),
+        intensity.bins_per_decade,
+        intensity.minimum,
+        intensity.maximum,
+    )
+    return [logarithmic_histogram(group.intensities.values, edges) for group in spots]
+
+
+def _log_results(
+    arguments: Arguments,
+    directory: Path,
+    spots: Sequence[SpotPixels],
+    histograms: Sequence[Histogram | None],
+    intensities: Sequence[Histogram],
+    verdict: str,
+) -> None:
+    if any(histograms):
+        logger.info("\nPixel values (counts)")
+        logger.info(tabulate(pixel_table(spots, histograms), headers="firstrow"))
+    logger.info("\nSpot intensities: %s", quantities(spots))
+    logger.info(tabulate(intensity_table(spots, intensities), headers="firstrow"))
+    if SPOT_FINDING in quantities(spots):
+        logger.info(SPOT_FINDING_NOTE)
+    output = arguments.params.output
+    written = [name for name in (output.html, output.json) if name]
+    n_files = sum(map(bool, histograms)) + len(intensities)
+    logger.info(
+        "\nWritten to %s: %d %s (*.hist)%s\n",
+        directory.resolve(),
+        n_files,
+        "histogram" if n_files == 1 else "histograms",
+        "".join(f", {name}" for name in written),
+    )
+    logger.info("%s", verdict)
+
+
+if __name__ == "__main__":
+    run()

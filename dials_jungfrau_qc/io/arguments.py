@@ -1,0 +1,170 @@
+"""The command line of the programs, on top of DIALS' own parser."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dials_jungfrau_qc._version import __version__
+from dials_jungfrau_qc.io.compat import dials_version
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.output import prepare_directory
+
+logger = logging.getLogger("dials.jungfrau_qc")
+
+PHIL_SUFFIXES = (".phil", ".param", ".params", ".eff", ".def")
+EXPERIMENT_SUFFIXES = (".expt", ".json")
+# Options of DIALS' parser that are followed by a value
+OPTIONS_WITH_VALUE = {"-a", "--attributes-level", "-e", "--expert-level", "--phil"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """A command line, parsed.
+
+    Attributes:
+        params: The parameters, as PHIL extracts them.
+        all_parameters: Every parameter by its full name.
+        changed: The parameters that the user changed, as PHIL text.
+        verbosity: How often -v was given.
+        command_line: The arguments as they would be typed.
+        reflections: The reflection files, in order.
+        experiments: The experiment lists, in order.
+    """
+
+    params: Any
+    all_parameters: dict[str, Any]
+    changed: str
+    verbosity: int
+    command_line: str
+    reflections: list[Path]
+    experiments: list[Path]
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """End the program with the message alone where the input is at fault."""
+    try:
+        yield
+    except InputError as e:
+        sys.exit(str(e))
+
+
+def parse_arguments(
+    args: Sequence[str] | None, phil: Any, usage: str, epilog: str
+) -> Arguments:
+    """Parse a command line of parameters, reflection files and experiment lists.
+
+    The files are taken out first. DIALS' parser would open them, and would unpickle
+    what it does not recognise.
+
+    Args:
+        args: The arguments; those of the process if None.
+        phil: The program's PHIL scope.
+        usage: The line that shows how the program is called.
+        epilog: The program's help text.
+
+    Raises:
+        InputError: An argument is not understood.
+    """
+    from libtbx.utils import Sorry
+
+    from dials.util.options import ArgumentParser
+
+    args = sys.argv[1:] if args is None else args
+    rest, paths = split_paths(args)
+    parser = ArgumentParser(usage=usage, phil=phil, epilog=epilog)
+
+    def refuse(message: str) -> None:
+        raise InputError(message)
+
+    # Later versions of DIALS end here with a usage message before the error
+    parser.error = refuse
+    try:
+        params, options = parser.parse_args(args=rest)
+    except (Sorry, RuntimeError, OSError) as e:
+        raise InputError(str(e)) from e
+    is_experiment = [path.suffix in EXPERIMENT_SUFFIXES for path in paths]
+    return Arguments(
+        params=params,
+        all_parameters={
+            definition.path: definition.object.extract()
+            for definition in parser.phil.all_definitions()
+        },
+        changed=parser.diff_phil.as_str().strip(),
+        verbosity=options.verbose,
+        command_line=shlex.join(args),
+        reflections=[p for p, is_expt in zip(paths, is_experiment) if not is_expt],
+        experiments=[p for p, is_expt in zip(paths, is_experiment) if is_expt],
+    )
+
+
+def start_program(arguments: Arguments) -> Path:
+    """Make the output directory and begin the log.
+
+    Returns:
+        The output directory.
+
+    Raises:
+        InputError: It cannot be written to.
+    """
+    output = arguments.params.output
+    directory = prepare_directory(Path(output.directory or "."))
+    begin_log(arguments, directory)
+    return directory
+
+
+def begin_log(arguments: Arguments, directory: Path) -> None:
+    """Begin the log with the version and the parameters that the user changed.
+
+    Raises:
+        InputError: The log cannot be written.
+    """
+    import dials.util.log
+
+    output = arguments.params.output
+    logfile = directory / output.log if output.log else None
+    try:
+        dials.util.log.config(
+            verbosity=arguments.verbosity, logfile=logfile and str(logfile)
+        )
+    except OSError as e:
+        raise InputError(f"{logfile}: cannot be written: {e.strerror}") from e
+    logger.info("dials_jungfrau_qc %s, %s", __version__, dials_version())
+    if arguments.changed:
+        logger.info(
+            "The following parameters have been modified:\n%s\n", arguments.changed
+        )
+
+
+def split_paths(args: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Separate the files among the arguments from options and parameters.
+
+    Raises:
+        InputError: Something that can only be a file is not there.
+    """
+    rest: list[str] = []
+    paths: list[Path] = []
+    for previous, arg in zip(["", *args], args):
+        is_file = (
+            not arg.startswith("-")
+            and previous not in OPTIONS_WITH_VALUE
+            and not arg.endswith(PHIL_SUFFIXES)
+            and ("=" not in arg or Path(arg).is_file())
+        )
+        if not is_file:
+            rest.append(arg)
+            continue
+        path = Path(arg)
+        if path.is_dir():
+            raise InputError(f"{arg}: this is a folder, not a file")
+        if not path.exists():
+            raise InputError(f"{arg}: no such file")
+        paths.append(path)
+    return rest, paths

@@ -1,0 +1,157 @@
+"""What the programs need to know of experiments, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.reflection_file import ReflectionFile
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentInfo:
+    """One experiment.
+
+    Attributes:
+        identifier: The identifier that the reflection table knows it by; may be empty.
+        template: Template or first path of its images; empty if there are none.
+        panel_names: Shape (p,).
+        trusted_ranges: Lower and upper limit of each panel, shape (p, 2).
+        d_matrices: The panels' d matrices in mm, shape (p, 3, 3).
+        pixel_size: Fast and slow pixel size in mm, shape (p, 2).
+        s0: Incident beam vector of length 1 / wavelength in 1/A, shape (3,).
+    """
+
+    identifier: str
+    template: str
+    panel_names: tuple[str, ...]
+    trusted_ranges: np.ndarray
+    d_matrices: np.ndarray
+    pixel_size: np.ndarray
+    s0: np.ndarray
+
+
+def read_experiments(path: Path) -> list[ExperimentInfo]:
+    """Read an experiment list; the images need not be there.
+
+    Raises:
+        InputError: The file is missing or is no experiment list that this DIALS reads.
+    """
+    from dxtbx.model.experiment_list import ExperimentListFactory
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        experiments = ExperimentListFactory.from_json_file(
+            str(path), check_format=False
+        )
+    except json.JSONDecodeError as e:
+        raise InputError(f"{path}: this is not an experiment list ({e})") from e
+    except KeyError as e:
+        raise InputError(
+            f"{path}: this DIALS cannot read the experiment list: {e} is missing. Was it "
+            "written by a later version?"
+        ) from e
+    except Exception as e:
+        message = str(e).strip().splitlines() or [type(e).__name__]
+        raise InputError(
+            f"{path}: cannot be read as an experiment list ({message[0]})"
+        ) from e
+    if not len(experiments):
+        raise InputError(f"{path}: the experiment list is empty")
+    if any(e.detector is None or e.beam is None for e in experiments):
+        raise InputError(f"{path}: an experiment has no detector or no beam")
+    return [_experiment_info(experiment) for experiment in experiments]
+
+
+def _experiment_info(experiment) -> ExperimentInfo:
+    panels = list(experiment.detector)
+    return ExperimentInfo(
+        identifier=experiment.identifier,
+        template=_template(experiment.imageset),
+        panel_names=tuple(panel.get_name() for panel in panels),
+        trusted_ranges=np.array([panel.get_trusted_range() for panel in panels]),
+        d_matrices=np.array([panel.get_d_matrix() for panel in panels]).reshape(
+            -1, 3, 3
+        ),
+        pixel_size=np.array([panel.get_pixel_size() for panel in panels]),
+        s0=np.array(experiment.beam.get_s0()),
+    )
+
+
+def _template(imageset) -> str:
+    if imageset is None:
+        return ""
+    if hasattr(imageset, "get_template"):
+        return imageset.get_template()
+    return imageset.paths()[0] if len(imageset) else ""
+
+
+def match_experiments(
+    tables: Sequence[ReflectionFile],
+    experiment_lists: Sequence[tuple[Path, list[ExperimentInfo]]],
+) -> list[list[ExperimentInfo] | None]:
+    """Find the experiments of each reflection table.
+
+    By identifier where a table has identifiers that the lists know; else a table and
+    a list go together in the order in which they were given.
+
+    Returns:
+        For each table its experiments indexed by id, or None if no list was given.
+
+    Raises:
+        InputError: The files do not go together.
+    """
+    if not experiment_lists:
+        return [None] * len(tables)
+    known = {
+        experiment.identifier: experiment
+        for _, experiments in experiment_lists
+        for experiment in experiments
+        if experiment.identifier
+    }
+    matched: list[list[ExperimentInfo] | None] = []
+    for index, table in enumerate(tables):
+        wanted = table.identifiers
+        if wanted and all(identifier in known for identifier in wanted.values()):
+            by_id = [known[wanted[i]] if i in wanted else None for i in _ids(wanted)]
+            if None not in by_id:
+                matched.append(by_id)
+                continue
+        if len(experiment_lists) == len(tables):
+            path, experiments = experiment_lists[index]
+        elif len(experiment_lists) == 1 and len(tables) == 1:
+            path, experiments = experiment_lists[0]
+        else:
+            raise InputError(
+                f"{table.path}: none of the experiment lists has its experiments. Give "
+                "one .expt for each .refl, in the same order"
+            )
+        needed = _n_experiments(table)
+        if needed > len(experiments):
+            raise InputError(
+                f"{table.path} has reflections of {needed} experiments and {path} holds "
+                f"{len(experiments)}: give the .expt that was written with it"
+            )
+        if wanted and any(e.identifier for e in experiments):
+            raise InputError(
+                f"{table.path} and {path} do not belong together: their experiment "
+                "identifiers differ"
+            )
+        matched.append(experiments)
+    return matched
+
+
+def _ids(identifiers: dict[int, str]) -> range:
+    return range(max(identifiers) + 1)
+
+
+def _n_experiments(table: ReflectionFile) -> int:
+    ids = table.read("id") if "id" in table.column_names else np.zeros(1, int)
+    highest = int(ids.max()) if len(ids) else -1
+    return max([highest, *table.identifiers]) + 1

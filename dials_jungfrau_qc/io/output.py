@@ -1,0 +1,146 @@
+"""The only writer: files appear under their names whole and together, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dials_jungfrau_qc._version import __version__
+from dials_jungfrau_qc.io.compat import dials_version
+from dials_jungfrau_qc.io.errors import InputError
+
+SCHEMA = 1
+
+
+class OutputFiles:
+    """Files that are written aside and given their names together at the end.
+
+    Use as a context manager: leaving it normally renames every file into place,
+    leaving it by an exception removes what was written.
+    """
+
+    def __init__(self) -> None:
+        self._aside: dict[Path, Path] = {}
+
+    def __enter__(self) -> OutputFiles:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            try:
+                for path, aside in self._aside.items():
+                    os.replace(aside, path)
+            except OSError as e:
+                self._remove()
+                raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        for aside in self._aside.values():
+            aside.unlink(missing_ok=True)
+
+    def path_for(self, path: Path) -> Path:
+        """A path to write to, in the folder of the final one."""
+        if path in self._aside:
+            raise InputError(f"{path}: two results would be written to this file")
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._aside[path] = aside
+        return aside
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a text file.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        aside = self.path_for(path)
+        try:
+            aside.write_text(text, encoding="utf-8")
+        except OSError as e:
+            raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write JSON; numbers that are not finite become null."""
+        self.write_text(path, json.dumps(plain(content), allow_nan=False) + "\n")
+
+
+def prepare_directory(directory: Path) -> Path:
+    """Make the output directory and see that files can be written there.
+
+    Raises:
+        InputError: It cannot be made or written to.
+    """
+    probe = directory / f".dials_jungfrau_qc.{os.getpid()}.part"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise InputError(
+            f"output directory {directory}: cannot be written to: {e.strerror}"
+        ) from e
+    return directory
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: numpy and dataclasses resolved, NaN as None."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "iub":
+            return value.tolist()
+        return [plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    return str(value)
+
+
+def envelope(
+    program: str,
+    parameters: Mapping[str, Any],
+    inputs: Sequence[Path],
+    verdict: str,
+    directory: Path,
+) -> dict[str, Any]:
+    """The part of the JSON that every program of the package writes.
+
+    Args:
+        program: Its name.
+        parameters: All its parameters by their full name.
+        inputs: The files that it read.
+        verdict: The result in one sentence.
+        directory: The output folder, to which paths are made relative.
+    """
+    return {
+        "program": program,
+        "version": __version__,
+        "dials_version": dials_version(),
+        "schema": SCHEMA,
+        "parameters": dict(parameters),
+        "input": [relative_path(path, directory) for path in inputs],
+        "verdict": verdict,
+    }
+
+
+def relative_path(path: Path, directory: Path) -> str:
+    """A path as seen from the output folder, with forward slashes."""
+    return Path(os.path.relpath(path, directory)).as_posix()

@@ -6,6 +6,8 @@ detector, histogrammed with and without the spot-finding threshold of DIALS
 
     python benchmarks/gain_switch_truth.py --seeds 100 --processes 2
 
+Long runs can be split: `--save part.json` keeps the rows, `--load *.json` prints their table.
+
 Columns: calls in %; then over the calls the median bias of J, its rms and the median of the
 stated error, how often the 68 % interval holds J, the median error of the position and its
 rms, and how often the sign is right; then over the rest the median bound and how often it holds.
@@ -14,9 +16,11 @@ rms, and how often the sign is right; then over the rest the median bound and ho
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import Pool
+from pathlib import Path
 
 import numpy as np
 
@@ -173,7 +177,21 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--backgrounds", type=float, nargs="+", default=[0.1, 1.5, 6.0])
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--load", type=Path, nargs="+")
     arguments = parser.parse_args()
+    if arguments.load:
+        parts = [json.loads(path.read_text()) for path in arguments.load]
+        rows = [Row(**row) for part in parts for row in part]
+    else:
+        rows = run(arguments)
+    if arguments.save:
+        arguments.save.write_text(json.dumps([asdict(row) for row in rows]))
+    print_table(rows)
+
+
+def run(arguments: argparse.Namespace) -> list[Row]:
+    """All seeds, backgrounds and intensities."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     jobs = [
         (seed, background, intensity)
@@ -182,8 +200,7 @@ def main() -> None:
         for intensity in (STRONG, WEAK)
     ]
     with Pool(arguments.processes) as pool:
-        rows = [row for part in pool.imap_unordered(run_seed, jobs) for row in part]
-    print_table(rows)
+        return [row for part in pool.imap_unordered(run_seed, jobs) for row in part]
 
 
 if __name__ == "__main__":

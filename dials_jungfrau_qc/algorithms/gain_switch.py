@@ -260,13 +260,19 @@ def _fit_orders(smooth_fits, scan: SwitchScan) -> list[tuple[Window, SwitchFit]]
     """Full fits at every order worth believing, the best first."""
     position, area = scan.best()
     limits = (float(scan.positions[0]), float(scan.positions[-1]))
-    shape = Shape(position, area if area else 0.1)
-    fits = []
-    for window, smooth in smooth_fits:
-        fit = fit_switch(
-            [window], shape, list(smooth.coefficients), position_limits=limits
-        )
-        fits.append((window, fit))
+    start = Shape(position, area if area else 0.1)
+    fits: list[tuple[Window, SwitchFit]] = []
+    for i, (window, smooth) in enumerate(smooth_fits):
+        starts = []
+        if fits:
+            # From the fit of lower order, so that a higher one is never worse.
+            starts.append((fits[-1][1].shape, _raise_order(fits[-1], window)))
+        if i in (0, len(smooth_fits) // 2):
+            starts.append((start, smooth.coefficients[0]))
+        tries = [
+            fit_switch([window], s, [c], position_limits=limits) for s, c in starts
+        ]
+        fits.append((window, min(tries, key=lambda fit: fit.deviance)))
     dispersion = min(f.dispersion[0] for _, f in fits)
     scores = [f.deviance / dispersion + 2.0 * w.order for w, f in fits]
     ranked = [fits[i] for i in np.argsort(scores, kind="stable")]
@@ -336,21 +342,6 @@ def significance_of(gain: float, dispersion: float, trials: float) -> float:
     log_p = log_ndtr(-math.sqrt(gain / dispersion)) + math.log(trials)
     # Two-sided p is twice the tail; its equivalent deviation halves it again.
     return float(-ndtri_exp(log_p)) if log_p < math.log(0.5) else 0.0
-
-
-def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
-    """Shape and errors of the best fit; the orders that disagree add to the errors."""
-    _, best = fits[0]
-    errors = np.sqrt(np.diag(best.covariance) * best.dispersion[0])
-    return GainSwitch(
-        position=best.shape.position,
-        position_error=float(errors[0]),
-        area=best.shape.area,
-        area_error=float(errors[1]),
-        significance=significance,
-        spread=best.shape.spread,
-        spread_error=float(errors[2] * best.shape.spread),
-    )
 
 
 def _smooth_counts(window: Window, fit: SwitchFit) -> np.ndarray:

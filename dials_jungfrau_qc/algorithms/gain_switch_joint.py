@@ -142,15 +142,21 @@ def _fit_jointly(searches: Sequence[GainSwitchSearch], start: Shape) -> GainSwit
         min(s.searched[0] for s in searches),
         max(s.searched[1] for s in searches),
     )
-    fit = fit_switch(windows, start, position_limits=limits, weights=weights)
-    flat = fit_switch(windows, None, weights=weights).deviance
+    # Without a switch the sweeps have nothing in common: they are fitted one by one.
+    smooth = [fit_switch([w], None, weights=[u]) for w, u in zip(windows, weights)]
+    coefficients = [f.coefficients[0] for f in smooth]
+    fit = fit_switch(
+        windows, start, coefficients, position_limits=limits, weights=weights
+    )
     blurred = fit_switch(
         windows,
         Shape(fit.shape.position, 0.0),
+        coefficients,
         fixed_area=0.0,
         position_limits=limits,
         weights=weights,
     ).deviance
+    flat = sum(f.deviance for f in smooth)
     trials = max(s.scan.trials for s in searches)
     errors = np.sqrt(np.diag(fit.covariance))
     return GainSwitch(

@@ -355,7 +355,9 @@ def count_rate_transmission(
     cumulative = np.cumsum(counts)
     if not cumulative.size or cumulative[-1] <= 0:
         raise ValueError("there are no strong pixels")
-    bright = values[np.searchsorted(cumulative, percentile / 100.0 * cumulative[-1])]
+    # Less a rounding error, so that a percentile that falls on a value is that value.
+    rank = percentile / 100.0 * cumulative[-1] * (1.0 - 1e-12)
+    bright = values[np.searchsorted(cumulative, rank)]
     if bright <= 0:
         raise ValueError("the percentile of the strong pixels must be positive")
     return float(transmission * share * trusted_maximum / bright)

@@ -89,9 +89,10 @@ def _stands_out(values: np.ndarray, counts: np.ndarray, value: int) -> bool:
     if index == values.size or values[index] != value or counts[index] < LEAST_COUNT:
         return False
     reach = max(NEIGHBOUR_VALUES, int(NEIGHBOUR_SHARE * abs(value)))
-    others = ~np.isin(values, KNOWN) & (np.abs(values - float(value)) <= reach)
-    if value < 0:
+    near = (np.abs(values - float(value)) <= reach) & (values != value)
+    if abs(value) > NEIGHBOUR_VALUES:
+        level = counts[near & ~np.isin(values, KNOWN)].sum() / reach
+    else:
         # Readings below zero fall away from zero: what is above says nothing.
-        others &= values < value
-    level = counts[others].sum() / reach
+        level = counts[near & (values < value)].max(initial=0)
     return bool(counts[index] > LEAST_RATIO * max(level, 0.1))

@@ -29,6 +29,8 @@ LINEAR_CURVATURE = 5.0
 # of its mean; the tail is met near twice the mean.
 LOG_HEIGHT = (0.0, 3.0)
 LOG_MEAN = (-0.8, 0.5)
+# The background differs over the detector: a mixture of Poisson tails, whose logarithm is bent less.
+MIXTURE = 0.3
 SIGMA_EDGE = 1.5
 # Photons beyond the ends of the window for which true values are carried, so that pixels
 # moved by the second gain come from somewhere.
@@ -122,8 +124,9 @@ def make_window(
         offset = gammaln(low + 1.0) - gammaln(true + 1.0)
         offset += np.log(cut[0] + 0.5) + LOG_HEIGHT[0]
         offset += (true - low) * (np.log(low) + LOG_MEAN[0])
-        basis = np.column_stack([np.ones(true.size), true - low]).astype(float)
-        sigma_low = np.array([LOG_HEIGHT[1], LOG_MEAN[1]])
+        distance = (true - low).astype(float)
+        basis = np.column_stack([np.ones(true.size), distance, distance**2 / low])
+        sigma_low = np.array([LOG_HEIGHT[1], LOG_MEAN[1], MIXTURE])
     else:
         lengths = np.sqrt(low + 1.0) * np.asarray(EDGE_DECAY)
         edge = np.exp(-(values[:, None] - low) / lengths)

@@ -68,8 +68,8 @@ def test_smooth_end_is_no_pile_up(mean):
 
 @pytest.mark.parametrize("trusted_maximum", [9000.0, None])
 def test_trusted_range_below_the_pile_up_is_recognised(trusted_maximum):
-    for seed in range(3):
-        counts, _, _ = bright_spots(seed, 60000.0, 450.0)
+    for seed in range(8):
+        counts, _, _ = bright_spots(seed, 120000.0, 450.0)
         found = search(counts[counts < 9000], trusted_maximum=trusted_maximum)
         assert found.pile_up is None
         assert found.cut == pytest.approx(9000.0, rel=0.01)

@@ -50,7 +50,7 @@ class Row:
     found: tuple[float, float, float, float]
     significance: float
     bound: float
-    searched_from: float
+    bound_from: float
     seconds: float
 
     @property
@@ -80,12 +80,14 @@ def cases(intensity: float):
 
 def run_seed(job) -> list[Row]:
     """All cases of one seed, one background and one intensity."""
-    seed, background, intensity = job
+    seed, background, intensity, null = job
     rng = np.random.default_rng((seed, int(10 * background), int(intensity)))
     mosaic = SpotMosaic(background=background, mean_intensity=intensity)
     photons = mosaic.photons(rng)
     rows = []
     for area, spread in cases(intensity):
+        if null and area:
+            continue
         model = DetectorModel()
         if area is None:
             model = replace(model, switching=False)
@@ -113,7 +115,7 @@ def run_seed(job) -> list[Row]:
                     else nothing,
                     significance=c.significance if c else 0.0,
                     bound=result.bound_95,
-                    searched_from=result.searched[0] if result.searched else np.inf,
+                    bound_from=result.bound_range[0] if result.bound_range else np.inf,
                     seconds=seconds,
                 )
             )
@@ -167,7 +169,7 @@ def _line(rows: list[Row]) -> str:
         text += f" {np.median(bounds):6.2f} {100 * np.mean(bounds >= abs(area or 0.0)):5.0f}"
     else:
         text += " " * 13
-    return text + f" {np.median([row.searched_from for row in rows]):6.1f}"
+    return text + f" {np.median([row.bound_from for row in rows]):6.1f}"
 
 
 def main() -> None:
@@ -177,6 +179,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--backgrounds", type=float, nargs="+", default=[0.1, 1.5, 6.0])
+    parser.add_argument(
+        "--null", action="store_true", help="only J = 0 and no switching"
+    )
     parser.add_argument("--save", type=Path)
     parser.add_argument("--load", type=Path, nargs="+")
     arguments = parser.parse_args()
@@ -194,7 +199,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     """All seeds, backgrounds and intensities."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     jobs = [
-        (seed, background, intensity)
+        (seed, background, intensity, arguments.null)
         for seed in seeds
         for background in arguments.backgrounds
         for intensity in (STRONG, WEAK)

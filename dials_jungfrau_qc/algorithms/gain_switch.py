@@ -8,7 +8,7 @@ J is the shift in photons, and whose place n_sw is the switch point of the typic
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from dials_jungfrau_qc.algorithms.smooth_histogram import (
     make_window,
 )
 from dials_jungfrau_qc.algorithms.switch_model import Shape, SwitchFit, fit_switch
-from dials_jungfrau_qc.algorithms.switch_scan import SwitchScan, scan_switch
+from dials_jungfrau_qc.algorithms.switch_scan import (
+    WIDE_SPREAD,
+    SwitchScan,
+    scan_switch,
+)
 
 # Where the first switch can be: near 25 photons at 12.4 keV, so 10 to 40 for 8 to 30 keV.
 SEARCH_RANGE = (10.0, 40.0)
@@ -33,6 +37,8 @@ AIC_TOLERANCE = 4.0
 MIN_COUNTS = 200
 # Values between the first of the fit and the first position, where it begins in a background.
 CLEAR_OF_BACKGROUND = 3
+# Two standard deviations of a wide spread: so far from the low end all of a switch is seen.
+HIDDEN = 4.0
 # A candidate this near the ends of the range, photons, belongs to something outside it.
 LIMIT_MARGIN = 0.3
 # The fit starts later until its first values are described: chi-squared of 4, at 1 in 200.
@@ -72,9 +78,11 @@ class GainSwitchSearch:
         switch: The switch, or None if none is called.
         candidate: The best candidate, called or not; None where nothing could be fitted.
         bound_95: Largest |J| in photons that the data admit at 95 % for a switch in
-            `searched`; infinite where they do not limit it. NaN if a switch is called.
+            `bound_range`; infinite where they do not limit it. NaN if a switch is called.
         searched: Range of positions where a switch would have been called, photons; None if
             the turn-on, or too few counts, left none.
+        bound_range: Range of positions to which `bound_95` applies, photons; a switch with a
+            wide spread nearer to the low end is partly hidden there. None if there is none.
         turn_on_end: First value of the fit, photons: below it the histogram is shaped by the
             background or by the threshold of spot finding.
         order: Order of the smooth model in log v.
@@ -90,6 +98,7 @@ class GainSwitchSearch:
     candidate: GainSwitch | None
     bound_95: float
     searched: tuple[float, float] | None
+    bound_range: tuple[float, float] | None
     turn_on_end: int
     order: int
     dispersion: float
@@ -145,7 +154,17 @@ def find_gain_switch(
         if _low_end_fits(found) or _at_limit(found.candidate.position, positions):
             break
         low += 1
-    return found
+    first = low + _clearance(low, background) + HIDDEN
+    if first > positions[-1]:
+        return replace(found, bound_range=None, bound_95=_without_range(found))
+    return replace(
+        found, bound_range=(max(first, float(positions[0])), float(positions[-1]))
+    )
+
+
+def _without_range(found: GainSwitchSearch) -> float:
+    """The bound where it applies to no position."""
+    return math.nan if found.switch is not None else math.inf
 
 
 def search_window(
@@ -159,8 +178,8 @@ def search_window(
         call_significance: A switch is called from here on, standard deviations.
     """
     smooth_fits = _fit_smooth(windows)
-    window, null = min(smooth_fits, key=_akaike)
-    scan = scan_switch(window, null.coefficients[0], positions, null.deviance)
+    smooth_window, null = min(smooth_fits, key=_akaike)
+    scan = scan_switch(smooth_window, null.coefficients[0], positions, null.deviance)
     fits = _fit_orders(smooth_fits, scan)
     window, best = fits[0]
     dispersion = best.dispersion[0]
@@ -173,14 +192,20 @@ def search_window(
     elif significant:
         bound = math.inf  # it may be a switch, but where nothing can be told
     else:
+        wide = scan_switch(
+            smooth_window, null.coefficients[0], positions, null.deviance, WIDE_SPREAD
+        )
         bound = max(
-            _bound(scan, dispersion), abs(candidate.area) + 1.645 * candidate.area_error
+            _bound(scan, dispersion),
+            _bound(wide, dispersion),
+            abs(candidate.area) + 1.645 * candidate.area_error,
         )
     return GainSwitchSearch(
         switch=candidate if called else None,
         candidate=candidate,
         bound_95=bound,
         searched=(float(positions[0]), float(positions[-1])),
+        bound_range=(float(positions[0]), float(positions[-1])),
         turn_on_end=int(window.values[0]),
         order=window.order,
         dispersion=dispersion,
@@ -197,11 +222,15 @@ def _candidate_positions(
     low: int, background: bool, search: tuple[float, float]
 ) -> np.ndarray | None:
     """Candidate positions, one photon apart, clear of the low end of the fit."""
-    clear = CLEAR_OF_BACKGROUND if background else math.sqrt(low + 1.0)
-    first = max(search[0], math.ceil(low + clear))
+    first = max(search[0], math.ceil(low + _clearance(low, background)))
     if first > search[1] - 2:
         return None
     return np.arange(first, search[1] + 0.5)
+
+
+def _clearance(low: int, background: bool) -> float:
+    """Photons from the first value of the fit to the first candidate position."""
+    return CLEAR_OF_BACKGROUND if background else math.sqrt(low + 1.0)
 
 
 def _low_end_fits(found: GainSwitchSearch) -> bool:
@@ -218,6 +247,7 @@ def _nothing_searched(low: int) -> GainSwitchSearch:
         candidate=None,
         bound_95=math.inf,
         searched=None,
+        bound_range=None,
         turn_on_end=low,
         order=0,
         dispersion=1.0,

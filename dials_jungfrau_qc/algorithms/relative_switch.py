@@ -22,8 +22,11 @@ SECOND_BINS = 50
 INTENSITY_BIN = 0.04
 INTENSITY_ORDERS = (4, 5, 6, 7, 8)
 LEAST_INTENSITIES = 500
-# Bins at both ends of the intensities that hold no candidates.
-CLEAR = 8
+# Bins at both ends of the intensities that hold no candidates, and the reflections that the nine
+# bins around a candidate must hold: a tenth of them is then three standard deviations.
+CLEAR = 10
+AROUND = 9
+LEAST_AROUND = 900
 
 
 def find_second_switch(
@@ -86,15 +89,16 @@ def _rescale(found: GainSwitchSearch, width: float, shift: float) -> GainSwitchS
             spread_error=switch.spread_error * width,
         )
 
-    searched = found.searched
+    def in_photons(limits):
+        return None if limits is None else tuple(x * width + shift for x in limits)
+
     return replace(
         found,
         switch=scaled(found.switch),
         candidate=scaled(found.candidate),
         bound_95=found.bound_95 * width,
-        searched=None
-        if searched is None
-        else tuple(x * width + shift for x in searched),
+        searched=in_photons(found.searched),
+        bound_range=in_photons(found.bound_range),
         turn_on_end=int(found.turn_on_end * width),
         values=found.values * width + shift,
         scan=None,
@@ -165,7 +169,12 @@ def find_intensity_discontinuity(
         return nothing
     edges = low + INTENSITY_BIN * np.arange(n_bins + 1)
     counts = np.histogram(logarithms, bins=edges)[0]
-    positions = np.arange(CLEAR, n_bins - CLEAR, 2.0)
+    around = np.convolve(counts, np.ones(AROUND), mode="same")
+    dense = np.nonzero(around >= min(LEAST_AROUND, 0.5 * around.max()))[0]
+    first, last = max(CLEAR, dense[0]), min(n_bins - CLEAR, dense[-1])
+    if last - first < 4:
+        return nothing
+    positions = np.arange(first, last, 2.0)
     windows = [make_linear_window(counts, order) for order in INTENSITY_ORDERS]
     found = search_window(windows, positions, call_significance)
     best = found.candidate

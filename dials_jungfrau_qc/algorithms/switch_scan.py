@@ -22,7 +22,9 @@ AREAS = np.array(
     + [0, 0.3, 0.6, 1, 1.4, 2, 3, 4, 5, 6, 8, 10],
     dtype=float,
 )
+# Spreads of the switch points: the usual one, and the widest, for which an area hides best.
 SCAN_SPREAD = 1.2
+WIDE_SPREAD = 2.5
 SCAN_WIDTH = 0.5
 ITERATIONS = 2
 
@@ -60,6 +62,7 @@ def scan_switch(
     coefficients: np.ndarray,
     positions: np.ndarray,
     null_deviance: float,
+    spread: float = SCAN_SPREAD,
 ) -> SwitchScan:
     """Fit the smooth model with a switch of fixed shape at every position and area.
 
@@ -68,11 +71,12 @@ def scan_switch(
         coefficients: Of the smooth model without a switch.
         positions: Candidate positions, photons.
         null_deviance: Of the smooth model without a switch, penalty included.
+        spread: Of the switch points, photons.
     """
     from scipy.special import ndtr
 
     q = window.true.astype(float)
-    switched = ndtr((q[:, None] - positions) / SCAN_SPREAD)  # (Q, P)
+    switched = ndtr((q[:, None] - positions) / spread)  # (Q, P)
     edges = np.append(window.values - 0.5, window.values[-1] + 0.5)
     found = np.empty((AREAS.size, positions.size))
     expected_by_area = np.empty((AREAS.size, positions.size, window.values.size))

@@ -31,7 +31,7 @@ def test_smooth_intensities_end_in_a_bound():
     for seed in range(6):
         found = find_intensity_discontinuity(intensities(seed, 8000, 0.0))
         called += found.found
-        assert found.found or 0 < found.bound_95 < 40
+        assert found.found or 0 < found.bound_95 < 12
     assert called == 0
     assert find_intensity_discontinuity(np.ones(10)).searched is None
     assert find_intensity_discontinuity(np.full(1000, np.nan)).searched is None

@@ -96,8 +96,8 @@ class NXmxReader:
             index: Its number in the file, from 0.
 
         Returns:
-            An array [slow, fast] for each panel, as dxtbx would give it: int32,
-            float32 or float64. They are views of memory that the next frame takes.
+            An array [slow, fast] for each panel, as dxtbx would give it: int32 or
+            float32. They are views of memory that the next frame takes.
 
         Raises:
             FrameError: It is not there or cannot be decompressed.
@@ -215,7 +215,8 @@ def nxmx_layout(imageset: Any) -> NXmxLayout | None:
             dataset = data[name]
             if dataset.ndim != 3 or any(len(panel) != 2 for panel in panels):
                 return None
-            if dataset.dtype.kind not in "iuf":
+            # Versions of dxtbx differ in what they make of 64 bits
+            if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 4:
                 return None
             return NXmxLayout(
                 segments=_segments(dataset),
@@ -234,6 +235,8 @@ def _segments(dataset: h5py.Dataset) -> tuple[Segment, ...]:
     HDF5 reads what a missing source of a virtual data set should hold as zeros, so its
     sources are opened one by one wherever each holds whole frames.
     """
+    import h5py
+
     whole = Segment(0, dataset.shape[0], dataset.file.filename, dataset.name)
     if not dataset.is_virtual:
         return (whole,)
@@ -241,12 +244,13 @@ def _segments(dataset: h5py.Dataset) -> tuple[Segment, ...]:
     segments = []
     for source in dataset.virtual_sources():
         target = _frames_selected(source.vspace)
-        origin = _frames_selected(source.src_space)
-        if (
-            target is None
-            or origin is None
-            or origin[1] - origin[0] != (target[1] - target[0])
-        ):
+        if target is None:
+            return (whole,)
+        origin = (0, target[1] - target[0])
+        # A source that is taken as a whole does not say how large it is
+        if source.src_space.get_select_type() != h5py.h5s.SEL_ALL:
+            origin = _frames_selected(source.src_space)
+        if origin is None or origin[1] - origin[0] != target[1] - target[0]:
             return (whole,)
         here = source.file_name == "."
         file = dataset.file.filename if here else str(folder / source.file_name)

@@ -158,6 +158,24 @@ class JointModel:
         )
         return float(constant), at_zero, hessian
 
+    def own_errors(self, parameters: np.ndarray) -> dict[str, float]:
+        """Error that each term would have, alone beside free beams.
+
+        Infinite where it does the same to all sweeps.
+        """
+        _, _, hessian = self.quadratic(parameters)
+        beams = np.arange(1, self.n_sweeps)
+        errors = {}
+        for name in self.names:
+            column = self.column(name)
+            among = hessian[np.ix_(beams, beams)]
+            along = hessian[beams, column]
+            information = hessian[column, column]
+            left = information - along @ np.linalg.pinv(among, hermitian=True) @ along
+            known = left > 1e-8 * max(information, 1e-300)
+            errors[name] = float(1 / np.sqrt(left)) if known else float("inf")
+        return errors
+
     def fit(self, free: Sequence[int], start: np.ndarray | None = None) -> Fit:
         """Fit some parameters and hold the others at 0.
 
@@ -215,7 +233,9 @@ def _solve(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Solve normal equations whose parameters have unlike units."""
     scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
     scaled = hessian * scale[:, None] * scale
-    return scale * (np.linalg.pinv(scaled, rcond=1e-10, hermitian=True) @ (scale * gradient))
+    return scale * (
+        np.linalg.pinv(scaled, rcond=1e-10, hermitian=True) @ (scale * gradient)
+    )
 
 
 def _robust_covariance(derivatives: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -230,7 +250,9 @@ def _robust_covariance(derivatives: np.ndarray, residual: np.ndarray) -> np.ndar
     flat = derivatives.reshape(n_columns, -1)
     hessian = flat @ flat.T
     scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-    bread = np.linalg.pinv(hessian * scale[:, None] * scale, rcond=1e-10, hermitian=True)
+    bread = np.linalg.pinv(
+        hessian * scale[:, None] * scale, rcond=1e-10, hermitian=True
+    )
     bread *= scale[:, None] * scale
     scores = (derivatives * residual).sum(axis=1)
     n_groups = scores.shape[1]

@@ -18,6 +18,7 @@ from dials_jungfrau_qc.algorithms.linearity_groups import Groups, group_reflecti
 from dials_jungfrau_qc.algorithms.linearity_terms import (
     B_DECAY,
     COMPRESSION,
+    LARGEST_ERROR,
     SATURATION,
     UNIFORM,
     UNITS,
@@ -167,10 +168,7 @@ def _search(
             found = effects(
                 series, groups, curves, beam, switch, response, constant, choice
             )
-            names = [n for n in within_reach(found, groups) if n not in without]
-            model = JointModel(groups, found.terms, names, series.transmission)
-            start = np.zeros(model.n_columns)
-            start[: model.n_sweeps] = np.log(beam / series.transmission)
+            model, start = _reachable_model(series, groups, found, beam, without)
             ranked = rank_candidates(model, start, POSITIVE, (COMPRESSION, SATURATION))
             if state is None or ranked[0].score < state.best.score:
                 fit = model.fit(_columns(model, ranked[0]), start)
@@ -193,8 +191,7 @@ def _search(
             not best.terms
             or key in seen
             and (
-                COMPRESSION not in best.terms
-                or abs(compression * constant - 1) < 0.02
+                COMPRESSION not in best.terms or abs(compression * constant - 1) < 0.02
             )
         )
         if settled:
@@ -208,6 +205,32 @@ def _search(
         else:
             constant = _FAR * brightest
     return state
+
+
+def _reachable_model(
+    series: SweepSeries,
+    groups: Groups,
+    found: Effects,
+    beam: np.ndarray,
+    without: Sequence[str],
+) -> tuple[JointModel, np.ndarray]:
+    """The model of the terms that the data can show, and where its fit begins.
+
+    Uniform decay stays in whatever it costs: without a drift to show it, it is the same
+    as beams that are off, and has to be named beside them.
+    """
+    names = [n for n in within_reach(found, groups) if n not in without]
+    model = JointModel(groups, found.terms, names, series.transmission)
+    start = np.zeros(model.n_columns)
+    start[: model.n_sweeps] = np.log(beam / series.transmission)
+    errors = model.own_errors(start)
+    shown = [n for n in names if n == UNIFORM or errors[n] < LARGEST_ERROR[n]]
+    if shown != names:
+        model = JointModel(groups, found.terms, shown, series.transmission)
+        start = np.append(
+            start[: model.n_sweeps], np.zeros(model.n_columns - model.n_sweeps)
+        )
+    return model, start
 
 
 def _columns(model: JointModel, candidate: Candidate) -> list[int]:
@@ -229,7 +252,9 @@ def _result(
     supported = list(best.terms)
     beams = list(range(1, model.n_sweeps))
     start = model.parameters(state.fit)
-    free_fit = model.fit([*beams, *map(model.column, supported)], start)
+    own_errors = model.own_errors(start)
+    beside = [n for n in supported if own_errors[n] < LARGEST_ERROR[n]]
+    free_fit = model.fit([*beams, *map(model.column, beside)], start)
     terms = {}
     for name, unit in UNITS.items():
         if name == SATURATION and outer is not None:
@@ -243,11 +268,14 @@ def _result(
             continue
         fit = free_fit
         if name not in supported:
-            columns = [*beams, *map(model.column, [*supported, name])]
+            columns = [*beams, *map(model.column, [*beside, name])]
             fit = model.fit(columns, model.parameters(free_fit))
+        error = fit.column_error(model.column(name))
+        # Beside free beams it may be undetermined, as uniform decay without a drift
+        known = own_errors[name] < LARGEST_ERROR[name]
         terms[name] = Term(
-            fit.values[name],
-            fit.column_error(model.column(name)),
+            fit.values[name] if known else float("nan"),
+            error if known else float("nan"),
             name in supported,
             unit,
         )
@@ -262,7 +290,7 @@ def _result(
     to_reported = np.eye(model.n_columns)
     to_reported[: model.n_sweeps, : model.n_sweeps] = difference
     shown = [k for k in range(model.n_sweeps) if k != series.reference]
-    shown += [model.column(name) for name in supported]
+    shown += [model.column(name) for name in beside]
     reported = (to_reported @ covariance @ to_reported.T)[np.ix_(shown, shown)]
     sigma = np.sqrt(np.maximum(np.diag(reported), 1e-300))
     ranked = state.ranked
@@ -278,7 +306,7 @@ def _result(
         correlations=reported / sigma[:, None] / sigma,
         correlated=(
             *(f"beam {k}" for k in shown if k < model.n_sweeps),
-            *supported,
+            *beside,
         ),
         best=best,
         rivals=ranked,

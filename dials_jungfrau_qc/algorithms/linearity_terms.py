@@ -44,6 +44,16 @@ UNITS = {
     COMPRESSION: "share lost for each photon in a pixel",
     SATURATION: "share lost of what is above the ceiling",
 }
+# A term with a larger error than this, alone beside free beams, is out of reach
+LARGEST_ERROR = {
+    OFFSET: 1000.0,
+    UNIFORM: 1.0,
+    B_DECAY: 20.0,
+    G1_GAIN: 0.2,
+    G1_OFFSET: 10.0,
+    COMPRESSION: 0.01,
+    SATURATION: 10.0,
+}
 # A term that moves no sum by more than this is out of reach of the data
 _LEAST_EFFECT = 1e-9
 # Below this part of the photons in the second gain its terms are not fitted

@@ -87,19 +87,21 @@ def _along(offset: float, sigma: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class SwitchModel:
-    """Where pixels are in their second gain.
+    """Where pixels are in their second gain, and where they end.
 
     Attributes:
         position: Photons at which the typical pixel leaves its first gain.
         spread: Standard deviation of that between pixels, photons.
         second_position: Photons at which it leaves its second gain.
         second_spread: Standard deviation of that between pixels, photons.
+        ceiling: Photons at which the converter has run out of codes.
     """
 
     position: float
     spread: float
     second_position: float
     second_spread: float
+    ceiling: float
 
 
 # Energy in a pixel at which it leaves its first and its second gain, keV, and the
@@ -107,6 +109,9 @@ class SwitchModel:
 # C01027)
 _SWITCH_ENERGIES = (310.0, 8700.0)
 _SWITCH_SPREADS = (0.6, 0.05)
+# Energy at which the third gain ends: 15 000 codes of 0.1145 ADU/keV (defaults of
+# jungfraujoch)
+_CEILING_ENERGY = 15000 / 0.1145
 
 
 def switch_at(photon_energy: float, position: float | None = None) -> SwitchModel:
@@ -129,7 +134,11 @@ def switch_at(photon_energy: float, position: float | None = None) -> SwitchMode
             f"second gain ends, not at {position:g}"
         )
     return SwitchModel(
-        position, _SWITCH_SPREADS[0], second, _SWITCH_SPREADS[1] * second
+        position=position,
+        spread=_SWITCH_SPREADS[0],
+        second_position=second,
+        second_spread=_SWITCH_SPREADS[1] * second,
+        ceiling=_CEILING_ENERGY / photon_energy,
     )
 
 
@@ -252,3 +261,9 @@ class SpotCurves:
             for result, curve in zip(results, curves):
                 result[own] = np.interp(logarithm[own], grid, curve)
         return tuple(results)
+
+
+def peak_shares(sigma_pixels: np.ndarray, sigma_images: np.ndarray) -> np.ndarray:
+    """Estimated share of each reflection's photons in its brightest pixel, shape (n,)."""
+    curves = SpotCurves(sigma_pixels, sigma_images)
+    return curves.per_reflection(lambda spot: spot.peak)

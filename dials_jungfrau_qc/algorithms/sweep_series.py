@@ -27,6 +27,8 @@ class SweepSeries:
         panel: Shape (n,).
         peak: Photons in the brightest pixel of the reference, shape (n,), where it was
             measured; None to estimate it from the widths.
+        same_place: Whether a reflection fell on the same pixels in every sweep, so that
+            all but the beam and the crystal's decay cancels.
     """
 
     intensity: np.ndarray
@@ -42,6 +44,7 @@ class SweepSeries:
     background: np.ndarray
     panel: np.ndarray
     peak: np.ndarray | None = None
+    same_place: bool = True
 
     def __post_init__(self) -> None:
         k, n = self.intensity.shape
@@ -76,6 +79,30 @@ class SweepSeries:
     def present(self) -> np.ndarray:
         """Which intensities are there, bool, shape (K, n)."""
         return np.isfinite(self.intensity)
+
+    def select(self, keep: np.ndarray) -> SweepSeries:
+        """The series with some of its reflections.
+
+        Args:
+            keep: Bool, shape (n,).
+        """
+        of_reflections = {
+            name: getattr(self, name)[keep]
+            for name in (
+                "d",
+                "position",
+                "unit",
+                "sigma_pixels",
+                "sigma_images",
+                "panel",
+            )
+        }
+        of_both = {
+            name: getattr(self, name)[:, keep]
+            for name in ("intensity", "variance", "background")
+        }
+        peak = None if self.peak is None else self.peak[keep]
+        return dataclasses.replace(self, **of_reflections, **of_both, peak=peak)
 
     def dose(self) -> np.ndarray:
         """Dose at which each reflection was measured, shape (K, n)."""

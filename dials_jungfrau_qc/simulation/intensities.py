@@ -176,7 +176,5 @@ def _shares(
     fast = along(half, np.full(n, spot_size))
     slow = along(half, np.full(n, spot_size))
     images = along(half_images, widths)
-    shares = (
-        images[:, :, None, None] * slow[:, None, :, None] * fast[:, None, None, :]
-    )
+    shares = images[:, :, None, None] * slow[:, None, :, None] * fast[:, None, None, :]
     return shares.reshape(n, -1).astype(np.float32)

@@ -36,6 +36,7 @@ setup(
     entry_points={
         "console_scripts": [
             "dials.pixel_histogram=dials_jungfrau_qc.command_line.pixel_histogram:run",
+            "dials.transmission_linearity=dials_jungfrau_qc.command_line.transmission_linearity:run",
             "dials.simulate_jungfrau=dials_jungfrau_qc.command_line.simulate_jungfrau:run",
         ],
     },

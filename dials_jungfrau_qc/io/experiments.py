@@ -6,11 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.reflection_file import ReflectionFile
+
+if TYPE_CHECKING:
+    from dxtbx.model.experiment_list import ExperimentList
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,15 @@ class ExperimentInfo:
 
 
 def read_experiments(path: Path) -> list[ExperimentInfo]:
+    """Read what the programs need of an experiment list.
+
+    Raises:
+        InputError: As for load_experiments.
+    """
+    return [_experiment_info(experiment) for experiment in load_experiments(path)]
+
+
+def load_experiments(path: Path) -> ExperimentList:
     """Read an experiment list; the images need not be there.
 
     Raises:
@@ -66,14 +79,14 @@ def read_experiments(path: Path) -> list[ExperimentInfo]:
         raise InputError(f"{path}: the experiment list is empty")
     if any(e.detector is None or e.beam is None for e in experiments):
         raise InputError(f"{path}: an experiment has no detector or no beam")
-    return [_experiment_info(experiment) for experiment in experiments]
+    return experiments
 
 
 def _experiment_info(experiment) -> ExperimentInfo:
     panels = list(experiment.detector)
     return ExperimentInfo(
         identifier=experiment.identifier,
-        template=_template(experiment.imageset),
+        template=image_template(experiment.imageset),
         panel_names=tuple(panel.get_name() for panel in panels),
         trusted_ranges=np.array([panel.get_trusted_range() for panel in panels]),
         d_matrices=np.array([panel.get_d_matrix() for panel in panels]).reshape(
@@ -84,7 +97,8 @@ def _experiment_info(experiment) -> ExperimentInfo:
     )
 
 
-def _template(imageset) -> str:
+def image_template(imageset) -> str:
+    """Template or first path of the images of an imageset; empty if there are none."""
     if imageset is None:
         return ""
     if hasattr(imageset, "get_template"):

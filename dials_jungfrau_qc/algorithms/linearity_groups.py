@@ -1,0 +1,240 @@
+"""Sums of the intensities of like reflections, which the joint model is fitted to.
+
+Reflections are grouped by intensity, resolution and place in the sweep. The intensity
+is the pooled one, whose errors do not correlate with the share of one sweep, and
+so are the variances: weights and bins taken from single observations would favour
+those that came out low.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries, pooled_intensity
+
+# Below this I/sigma of all sweeps together a reflection says nothing of linearity
+_MINIMUM_SIGNIFICANCE = 1.0
+_REFLECTIONS_A_GROUP = 8
+_INTENSITY_BINS = (6, 32)
+# A residual of so many standard deviations is an accident, not an error of counting
+_OUTLIER = 7.0
+_VARIANCE_SCALE_FLOOR = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """Reflections in groups, G of them, and the sums of their intensities.
+
+    Attributes:
+        rows: Reflections that are used, shape (m,).
+        label: Group of each of these, shape (m,).
+        pooled: Intensity of each at T = 1 from all sweeps, shape (m,).
+        total: Sum of the intensities of each sweep, shape (K, G).
+        variance: Of the sums, shape (K, G).
+        used: Which sweeps have the group, bool, shape (K, G).
+        intensity_bin: Bin by intensity of each group, shape (G,).
+        variance_scale: Factor on the variances from the scatter of single reflections,
+            by intensity bin.
+        n_outliers: Reflections left out for a residual beyond 7 standard deviations.
+    """
+
+    rows: np.ndarray
+    label: np.ndarray
+    pooled: np.ndarray
+    total: np.ndarray
+    variance: np.ndarray
+    used: np.ndarray
+    intensity_bin: np.ndarray
+    variance_scale: np.ndarray
+    n_outliers: int
+
+    @property
+    def n_groups(self) -> int:
+        return self.total.shape[1]
+
+    @property
+    def n_observations(self) -> int:
+        """Sums beyond those that the unknown intensities take up."""
+        return int(self.used.sum()) - self.n_groups
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum of a value of the used reflections over groups.
+
+        Args:
+            values: Shape (m,) or (K, m).
+
+        Returns:
+            Shape (G,) or (K, G).
+        """
+        if values.ndim == 1:
+            return np.bincount(self.label, values, self.n_groups)
+        return np.array([self.sums(row) for row in values])
+
+
+def group_reflections(
+    series: SweepSeries, beam: np.ndarray, keep: np.ndarray | None = None
+) -> Groups:
+    """Group the reflections of a series and add them up.
+
+    Args:
+        series: The sweeps.
+        beam: Relative beam of each, shape (K,).
+        keep: Reflections that may be used, bool, shape (n,); all if None.
+
+    Raises:
+        ValueError: Too few reflections are left.
+    """
+    pooled, sigma = pooled_intensity(series, beam)
+    usable = (series.present.sum(axis=0) > 1) & (pooled > _MINIMUM_SIGNIFICANCE * sigma)
+    if keep is not None:
+        usable &= keep
+    rows = np.flatnonzero(usable)
+    groups = _sum_up(series, rows, pooled[rows])
+    outlying = _outliers(series, groups)
+    if outlying.any():
+        rows = rows[~outlying]
+        groups = _sum_up(series, rows, pooled[rows])
+    return dataclasses.replace(groups, n_outliers=int(outlying.sum()))
+
+
+def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups:
+    n = len(rows)
+    if n < 2 * _REFLECTIONS_A_GROUP:
+        raise ValueError(
+            f"only {n} reflections are strong enough and in two sweeps or more: too few "
+            "to look at linearity"
+        )
+    present = series.present[:, rows]
+    n_cells = max(1, n // _REFLECTIONS_A_GROUP)
+    side = int(np.clip(np.sqrt(n_cells / 30), 1, 5))
+    n_bins = int(np.clip(n_cells / side**2, *_INTENSITY_BINS))
+    intensity_bin = quantile_bins(pooled, n_bins)
+    cell = intensity_bin
+    for values in (series.d[rows], series.position[rows]):
+        cell = cell * side + quantile_bins(values, side)
+    # Reflections that are in the same sweeps go together
+    powers = 1 << np.arange(series.n_sweeps, dtype=np.int64)
+    cell = cell * (1 << series.n_sweeps) + powers @ present
+    cells, label = np.unique(cell, return_inverse=True)
+    n_groups = len(cells)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.array([np.bincount(label, row, n_groups) for row in values])
+
+    intensity = np.where(present, series.intensity[:, rows], 0)
+    variance = np.where(present, series.variance[:, rows], 0)
+    used = sums(present.astype(float)) > 0
+    bins = (cells >> series.n_sweeps) // side**2
+    share = _variance_shares(variance, present, intensity_bin, n_bins)
+    pooled_variance = variance.sum(axis=0)
+    own = share[:, intensity_bin] * present
+    own /= own.sum(axis=0)
+    expected = own * pooled_variance
+    scale = _variance_scale(
+        intensity, expected, present, label, n_groups, intensity_bin, n_bins
+    )
+    return Groups(
+        rows=rows,
+        label=label,
+        pooled=pooled,
+        total=sums(intensity),
+        variance=sums(expected) * scale[bins] + ~used,
+        used=used,
+        intensity_bin=bins,
+        variance_scale=scale,
+        n_outliers=0,
+    )
+
+
+def quantile_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin of each value, bins holding equal numbers, shape (n,)."""
+    edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
+    return np.searchsorted(edges, values, side="right")
+
+
+def _variance_shares(
+    variance: np.ndarray, present: np.ndarray, intensity_bin: np.ndarray, n_bins: int
+) -> np.ndarray:
+    """Typical variance of each sweep in each intensity bin, shape (K, bins)."""
+    share = np.empty((len(variance), n_bins))
+    for k, (values, there) in enumerate(zip(variance, present)):
+        count = np.bincount(intensity_bin[there], minlength=n_bins)
+        total = np.bincount(intensity_bin[there], values[there], n_bins)
+        share[k] = total / np.maximum(count, 1)
+        share[k, count == 0] = values[there].mean() if there.any() else 1.0
+    return share
+
+
+def _residuals(
+    intensity: np.ndarray,
+    expected: np.ndarray,
+    present: np.ndarray,
+    label: np.ndarray,
+    n_groups: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far each observation is from its group's way of dividing reflections.
+
+    Returns:
+        The residuals and their expected variances, shapes (K, m).
+    """
+    sums = np.array([np.bincount(label, row, n_groups) for row in intensity])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = sums / sums.sum(axis=0)
+    share = np.nan_to_num(share)[:, label]
+    total = intensity.sum(axis=0)
+    residual = np.where(present, intensity - share * total, 0)
+    variance = (1 - 2 * share) * expected + share**2 * expected.sum(axis=0)
+    return residual, np.where(present, np.maximum(variance, 0), 0)
+
+
+def _variance_scale(
+    intensity: np.ndarray,
+    expected: np.ndarray,
+    present: np.ndarray,
+    label: np.ndarray,
+    n_groups: int,
+    intensity_bin: np.ndarray,
+    n_bins: int,
+) -> np.ndarray:
+    """Factor by which the scatter exceeds the variances, in each intensity bin."""
+    residual, variance = _residuals(intensity, expected, present, label, n_groups)
+    # A group's own mean takes one reflection's worth of scatter out of each
+    size = np.bincount(label, minlength=n_groups)
+    correction = 1 - 1 / np.maximum(size, 2)[label]
+    found = np.bincount(intensity_bin, (residual**2).sum(axis=0), n_bins)
+    foreseen = np.bincount(intensity_bin, (variance * correction).sum(axis=0), n_bins)
+    alone = size[label] < 2
+    if alone.any():
+        found -= np.bincount(
+            intensity_bin[alone], (residual[:, alone] ** 2).sum(axis=0), n_bins
+        )
+        foreseen -= np.bincount(
+            intensity_bin[alone],
+            (variance * correction)[:, alone].sum(axis=0),
+            n_bins,
+        )
+    scale = np.where(foreseen > 0, found / np.where(foreseen > 0, foreseen, 1), 1.0)
+    return np.maximum(scale, _VARIANCE_SCALE_FLOOR)
+
+
+def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:
+    """Reflections whose division among sweeps is impossible for their group."""
+    present = series.present[:, groups.rows]
+    intensity = np.where(present, series.intensity[:, groups.rows], 0)
+    variance = np.where(present, series.variance[:, groups.rows], 0)
+    residual, foreseen = _residuals(
+        intensity, variance, present, groups.label, groups.n_groups
+    )
+    # The median of squares of a normal distribution is 0.455 of its variance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = np.where(foreseen > 0, residual**2 / foreseen, 0)
+    bins = groups.intensity_bin[groups.label]
+    worst = squares.max(axis=0)
+    limit = np.empty(len(groups.variance_scale))
+    for b in range(len(limit)):
+        own = squares[:, bins == b]
+        own = own[own > 0]
+        limit[b] = _OUTLIER**2 * max(np.median(own) / 0.455, 1.0) if own.size else 1e9
+    return worst > limit[bins]

@@ -1,0 +1,163 @@
+"""The terms of the joint model, each as what it does to the sums of groups.
+
+The expected sum of a group in a sweep is its true intensity, times the beam, times
+exp(-dose (uniform + B / 2 d^2)), times 1 + the sum of the terms of detector and
+integration. A term's array holds what one unit of its parameter adds to that factor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.linearity_groups import Groups
+from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    SpotCurves,
+    SpotShares,
+    SwitchModel,
+    in_second_gain,
+    lost_above,
+    lost_by_compression,
+)
+from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries
+
+OFFSET = "additive_offset"
+UNIFORM = "uniform_decay"
+B_DECAY = "b_decay"
+G1_GAIN = "g1_gain"
+G1_OFFSET = "g1_offset"
+COMPRESSION = "compression"
+SATURATION = "saturation"
+
+# In the logarithm of the factor
+DECAYS = (UNIFORM, B_DECAY)
+# Of the detector
+DETECTOR = (G1_GAIN, G1_OFFSET, COMPRESSION, SATURATION)
+TERMS = (OFFSET, *DECAYS, *DETECTOR)
+UNITS = {
+    OFFSET: "photons a reflection",
+    UNIFORM: "share lost in a sweep at T = 1",
+    B_DECAY: "A^2 in a sweep at T = 1",
+    G1_GAIN: "relative error of the second gain",
+    G1_OFFSET: "photons a pixel in the second gain",
+    COMPRESSION: "share lost for each photon in a pixel",
+    SATURATION: "share lost of what is above the ceiling",
+}
+# A term with a larger error than this, alone beside free beams, is out of reach
+LARGEST_ERROR = {
+    OFFSET: 1000.0,
+    UNIFORM: 1.0,
+    B_DECAY: 20.0,
+    G1_GAIN: 0.2,
+    G1_OFFSET: 10.0,
+    COMPRESSION: 0.01,
+    SATURATION: 10.0,
+}
+# A term that moves no sum by more than this is out of reach of the data
+_LEAST_EFFECT = 1e-9
+# Below this part of the photons in the second gain its terms are not fitted
+_LEAST_PHI = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Effects:
+    """Terms at one state of knowledge of the true intensities.
+
+    Attributes:
+        terms: For each term its effect, shape (K, G).
+        peak: Expected photons in the brightest pixel at T = 1 of each used reflection,
+            shape (m,).
+        true: Intensity at T = 1 of each used reflection, corrected for what the
+            detector loses, shape (m,).
+        compression_constant: Photons at which the compression is linearised.
+        ceiling: Photons in a pixel from which the saturation term counts.
+    """
+
+    terms: dict[str, np.ndarray]
+    peak: np.ndarray
+    true: np.ndarray
+    compression_constant: float
+    ceiling: float
+
+
+def effects(
+    series: SweepSeries,
+    groups: Groups,
+    curves: SpotCurves,
+    beam: np.ndarray,
+    switch: SwitchModel,
+    response: np.ndarray,
+    compression_constant: float,
+    ceiling: float,
+) -> Effects:
+    """Work out what every term does to every sum.
+
+    Args:
+        series: The sweeps.
+        groups: Their groups.
+        curves: Of the used reflections.
+        beam: Relative beam of each sweep, shape (K,).
+        switch: Where the detector switches gains.
+        response: Factor of detector and integration on each sum so far, shape (K, G).
+        compression_constant: Photons at which compression is linearised.
+        ceiling: Photons in a pixel above which saturation is looked for.
+    """
+    label, rows = groups.label, groups.rows
+    present = series.present[:, rows]
+    # What was measured in all sweeps is less than the truth by the pooled response
+    own = np.where(present, beam[:, None] * response[:, label], 0)
+    true = groups.pooled * (beam @ present) / own.sum(axis=0)
+    weight = groups.sums(true)
+    count = groups.sums(np.ones(len(rows)))
+    dose = series.dose()[:, rows]
+    damage = dose / (2 * series.d[rows] ** 2)
+
+    def average(values: np.ndarray) -> np.ndarray:
+        return groups.sums(values * true) / weight
+
+    terms = {name: np.empty(groups.total.shape) for name in TERMS}
+    terms[OFFSET] = count / (beam[:, None] * weight)
+    terms[UNIFORM] = average(dose)
+    terms[B_DECAY] = average(damage)
+    for k in range(series.n_sweeps):
+        there = present[k]
+        levels = series.background[k, rows[there]]
+        finite = levels[np.isfinite(levels)]
+        level = max(float(np.median(finite)), 0.0) if finite.size else 0.0
+
+        def all_curves(spot: SpotShares, photons: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (
+                *in_second_gain(spot, photons, level, switch),
+                lost_by_compression(spot, photons, compression_constant),
+                lost_above(spot, photons, ceiling),
+            )
+
+        phi, nu, compressed, lost = curves.evaluate(beam[k] * true, all_curves)
+        terms[G1_GAIN][k] = average(phi)
+        terms[G1_OFFSET][k] = average(nu)
+        terms[COMPRESSION][k] = -average(compressed) * compression_constant
+        terms[SATURATION][k] = -average(lost)
+    return Effects(
+        terms=terms,
+        peak=true * curves.per_reflection(lambda spot: spot.peak),
+        true=true,
+        compression_constant=compression_constant,
+        ceiling=ceiling,
+    )
+
+
+def within_reach(found: Effects, groups: Groups) -> tuple[str, ...]:
+    """The terms that the data could show at all."""
+    reachable = []
+    for name, effect in found.terms.items():
+        largest = np.abs(effect[groups.used]).max()
+        least = _LEAST_EFFECT
+        if name in (G1_GAIN, G1_OFFSET):
+            largest = np.abs(found.terms[G1_GAIN][groups.used]).max()
+            least = _LEAST_PHI
+        elif name == COMPRESSION:
+            largest, least = found.peak.max(initial=0), 10.0
+        if largest > least:
+            reachable.append(name)
+    return tuple(reachable)

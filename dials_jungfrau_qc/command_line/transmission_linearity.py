@@ -1,0 +1,420 @@
+# LIBTBX_SET_DISPATCHER_NAME dials.transmission_linearity
+"""
+Compare sweeps taken at different transmissions: is the detector linear, and if not, why?
+
+Takes the integrated reflections of sweeps of one crystal, measured in the same orientation
+at different transmissions, and compares the same reflections between them. Gives the ratio
+of every sweep to a reference by estimators that can be trusted, the relative beam of each
+from all pairs, residuals against what could explain them, and a joint model of beam, decay,
+integration and the detector's second gain. Says whether the detector is linear and within
+what bound, names the causes that the data support, and says which it cannot tell apart.
+
+One multi-experiment pair of files or several pairs; the images need not be there. The
+transmission of each sweep is taken from the command line, the beam model, NXattenuator in
+the image file or the name of the images, whichever is there first.
+
+Sweeps that were indexed apart are brought to one setting of the lattice. Sweeps in other
+orientations can be compared in the asymmetric unit with match=symmetry.
+
+Examples::
+
+  dials.transmission_linearity integrated.expt integrated.refl
+
+  dials.transmission_linearity integrated.expt integrated.refl transmission=0.064,0.127,1
+
+  dials.transmission_linearity low.expt low.refl high.expt high.refl reference=1
+
+  dials.transmission_linearity integrated.expt integrated.refl transmission=2:0.26 order=4,3,2,1,0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import libtbx.phil
+
+import dials.util
+from dials.util import tabulate
+from dials_jungfrau_qc.algorithms.linearity import analyse
+from dials_jungfrau_qc.algorithms.spot_pixel_curves import peak_shares, switch_at
+from dials_jungfrau_qc.algorithms.sweep_series import dose_before, pooled_intensity
+from dials_jungfrau_qc.io.arguments import (
+    Arguments,
+    parse_arguments,
+    start_program,
+    user_errors,
+)
+from dials_jungfrau_qc.io.collection_order import collection_order, parse_numbers
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.experiments import match_experiments
+from dials_jungfrau_qc.io.integrated_reflections import (
+    SUM,
+    IntegratedSweep,
+    available_intensity,
+    read_integrated_sweeps,
+)
+from dials_jungfrau_qc.io.output import OutputFiles, envelope
+from dials_jungfrau_qc.io.pair_files import matched_text, pair_text
+from dials_jungfrau_qc.io.peak_pixels import read_peaks
+from dials_jungfrau_qc.io.reflection_file import ReflectionFile, open_reflection_file
+from dials_jungfrau_qc.io.sweep_experiments import (
+    check_comparable,
+    read_sweep_experiments,
+)
+from dials_jungfrau_qc.io.sweep_matching import (
+    MatchedSweeps,
+    match_by_index,
+    match_by_symmetry,
+)
+from dials_jungfrau_qc.io.transmissions import Transmission, find_transmissions
+from dials_jungfrau_qc.io.tutorial_ratio import (
+    MINIMUM_SIGNIFICANCE,
+    TutorialPair,
+    pair_of,
+    tutorial_pair,
+)
+from dials_jungfrau_qc.report.html import render_report, run_info
+from dials_jungfrau_qc.report.linearity_report import (
+    LinearityResults,
+    json_results,
+    matching_table,
+    model_table,
+    report_sections,
+    residual_table,
+    selection_note,
+    sweep_table,
+    verdict_sentence,
+)
+
+logger = logging.getLogger("dials.jungfrau_qc.transmission_linearity")
+
+phil_scope = libtbx.phil.parse(
+    r"""
+    input {
+      allow_pickle = False
+        .type = bool
+        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
+                "code it holds: allow it only for files that you trust."
+        .expert_level = 1
+    }
+
+    transmission = None
+      .type = strings
+      .help = "Transmission of each sweep, above 0 and up to 1, in the order of the "
+              "experiments, or id:value for some of them. None takes it from the beam "
+              "model, the image file or the name of the images."
+
+    transmission_pattern = "(\\d*\\.?\\d+)_?transmission"
+      .type = str
+      .help = "Regular expression that finds the transmission in the name of the images or "
+              "of their folder, as its first group."
+      .expert_level = 1
+
+    reference = Auto
+      .type = int(value_min=0)
+      .help = "Experiment that the others are compared with. Auto takes the highest "
+              "transmission."
+
+    order = None
+      .type = strings
+      .help = "Experiments in the order of their collection, which decides the dose. None "
+              "takes the time stamps, else the order of the files."
+
+    match = *hkl symmetry
+      .type = choice
+      .help = "hkl matches Miller index, entering flag and image, for one crystal in one "
+              "orientation; symmetry matches in the asymmetric unit, for others."
+
+    intensity = *profile sum
+      .type = choice
+      .help = "Profile-fitted or summation intensities."
+
+    gain_switch = Auto
+      .type = float(value_min=1)
+      .help = "Photons at which pixels leave their first gain. Auto takes 310 keV divided "
+              "by the photon energy, 25 at 12.4 keV."
+
+    seed = 0
+      .type = int(value_min=0)
+      .help = "Seed of the bootstrap."
+      .expert_level = 1
+
+    output {
+      directory = .
+        .type = path
+        .help = "Folder for all the output; made if it is not there."
+      log = dials.transmission_linearity.log
+        .type = path
+        .help = "The log file."
+      html = dials.transmission_linearity.html
+        .type = path
+        .help = "The report; None writes none."
+      json = dials.transmission_linearity.json
+        .type = path
+        .help = "The results for programs; None writes none."
+      pairs = True
+        .type = bool
+        .help = "Write pair<id>.dat and matched<id>.dat for every sweep."
+    }
+    """
+)
+
+PROGRAM = "dials.transmission_linearity"
+USAGE = f"{PROGRAM} [options] integrated.expt integrated.refl [...]"
+
+
+@dials.util.show_mail_handle_errors()
+def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
+    """Run dials.transmission_linearity as from the command line.
+
+    Args:
+        args: The arguments; those of the process if None.
+        phil: The program's PHIL scope.
+    """
+    with user_errors():
+        arguments = parse_arguments(args, phil, USAGE, __doc__)
+        if not arguments.reflections or not arguments.experiments:
+            raise InputError(
+                f"Usage: {USAGE}\nGive integrated reflections and their experiments, such "
+                "as integrated.expt integrated.refl"
+            )
+        directory = start_program(arguments)
+        try:
+            results = _analyse(arguments)
+        except ValueError as e:
+            raise InputError(str(e)) from e
+        verdict = verdict_sentence(results)
+        with OutputFiles() as output:
+            _write(output, arguments, directory, results, verdict)
+        _log_results(arguments, directory, results, verdict)
+
+
+def _analyse(arguments: Arguments) -> LinearityResults:
+    """Read, match and analyse."""
+    params = arguments.params
+    warnings: list[str] = []
+    with contextlib.ExitStack() as stack:
+        tables = []
+        for path in arguments.reflections:
+            table = open_reflection_file(path, params.input.allow_pickle)
+            stack.callback(table.close)
+            tables.append(table)
+        sweeps, kind = _read_sweeps(arguments, tables, warnings)
+        experiments = [sweep.experiment for sweep in sweeps]
+        transmissions = _transmissions(experiments, params, warnings)
+        values = np.array([item.value for item in transmissions])
+        reference = _reference(params.reference, values)
+        check_comparable(experiments, reference)
+        order, order_source = collection_order(
+            experiments, parse_numbers("order", params.order)
+        )
+        match = match_by_index if params.match == "hkl" else match_by_symmetry
+        matched = match(sweeps, reference, values, dose_before(values, order))
+        warnings += matched.warnings
+        matched = _with_peaks(matched, sweeps[reference], tables)
+        tutorial = _tutorial_pairs(params.match, sweeps, matched)
+    switch = switch_at(
+        experiments[reference].photon_energy,
+        None if _is_auto(params.gain_switch) else params.gain_switch,
+    )
+    return LinearityResults(
+        analysis=analyse(matched.series, switch, params.seed),
+        matched=matched,
+        sweeps=sweeps,
+        transmissions=transmissions,
+        tutorial=tutorial,
+        kind=kind,
+        order=order.tolist(),
+        order_source=order_source,
+        warnings=warnings,
+    )
+
+
+def _read_sweeps(
+    arguments: Arguments, tables: Sequence[ReflectionFile], warnings: list[str]
+) -> tuple[list[IntegratedSweep], str]:
+    """All sweeps of all files, and which of their intensities are taken."""
+    experiment_lists = [
+        (path, read_sweep_experiments(path)) for path in arguments.experiments
+    ]
+    experiments = match_experiments(tables, experiment_lists)
+    if sum(map(len, experiments)) < 2:
+        raise InputError(
+            "there is one sweep here, and linearity needs two at least: give the "
+            "experiments and reflections of all transmissions"
+        )
+    wanted = arguments.params.intensity
+    kind = available_intensity(tables, wanted)
+    if kind != wanted:
+        warnings.append(
+            "there are no profile-fitted intensities, so summation intensities are used"
+        )
+    return read_integrated_sweeps(tables, experiments, kind), kind
+
+
+def _transmissions(
+    experiments: Sequence[Any], params: Any, warnings: list[str]
+) -> list[Transmission]:
+    found = find_transmissions(
+        experiments, params.transmission, params.transmission_pattern
+    )
+    for index, item in enumerate(found):
+        for source, value in item.disagreements.items():
+            warnings.append(
+                f"experiment {index}: the {item.source} says that the transmission is "
+                f"{item.value:g}, the {source} says {value:g}; the former is used"
+            )
+    if all(item.value == 1 for item in found):
+        warnings.append(
+            "the transmission of every sweep is exactly 1: are they recorded? Linearity "
+            "shows between different transmissions only"
+        )
+    return found
+
+
+def _reference(chosen: Any, transmission: np.ndarray) -> int:
+    if _is_auto(chosen):
+        return int(np.argmax(transmission))
+    if chosen >= len(transmission):
+        raise InputError(
+            f"reference: there is no experiment {chosen}; there are {len(transmission)}, "
+            "numbered from 0"
+        )
+    return chosen
+
+
+def _is_auto(value: Any) -> bool:
+    return value is None or value is libtbx.Auto
+
+
+def _with_peaks(
+    matched: MatchedSweeps, reference: IntegratedSweep, tables: Sequence[ReflectionFile]
+) -> MatchedSweeps:
+    """Add the brightest pixels, if the reference's file has shoeboxes."""
+    table = next(table for table in tables if table.path == reference.path)
+    if "shoebox" not in table.column_names:
+        return matched
+    rows = matched.rows[reference.id]
+    there = rows >= 0
+    peaks = np.full(len(rows), np.nan)
+    peaks[there] = read_peaks(table, reference.rows[rows[there]])
+    if not np.isfinite(peaks).any():
+        return matched
+    series = dataclasses.replace(matched.series, peak=peaks)
+    return dataclasses.replace(matched, series=series)
+
+
+def _tutorial_pairs(
+    match: str, sweeps: Sequence[IntegratedSweep], matched: MatchedSweeps
+) -> list[TutorialPair | None]:
+    """The tutorial's pairs; of merged intensities where positions do not match."""
+    series = matched.series
+    pairs: list[TutorialPair | None] = []
+    for k, sweep in enumerate(sweeps):
+        if k == series.reference:
+            pairs.append(None)
+        elif match == "hkl":
+            pairs.append(tutorial_pair(sweeps[series.reference], sweep))
+        else:
+            significance = series.intensity / np.sqrt(series.variance)
+            strong = (significance[[k, series.reference]] > MINIMUM_SIGNIFICANCE).all(
+                axis=0
+            )
+            pairs.append(
+                pair_of(
+                    series.intensity[series.reference, strong],
+                    series.intensity[k, strong],
+                )
+            )
+    return pairs
+
+
+def _write(
+    output: OutputFiles,
+    arguments: Arguments,
+    directory: Path,
+    results: LinearityResults,
+    verdict: str,
+) -> None:
+    names = arguments.params.output
+    if names.pairs:
+        series = results.analysis.series
+        beam = results.analysis.model.relative_beam
+        pooled, _ = pooled_intensity(series, beam)
+        peak = series.peak
+        if peak is None:
+            peak = pooled * peak_shares(series.sigma_pixels, series.sigma_images)
+        for k in results.others:
+            output.write_text(
+                directory / f"pair{k}.dat", pair_text(results.tutorial[k])
+            )
+            output.write_text(
+                directory / f"matched{k}.dat",
+                matched_text(series, k, results.matched.miller_index, pooled, peak),
+            )
+    if names.json:
+        content = envelope(
+            PROGRAM,
+            arguments.all_parameters,
+            [*arguments.reflections, *arguments.experiments],
+            verdict,
+            directory,
+        )
+        output.write_json(directory / names.json, content | json_results(results))
+    if names.html:
+        page = render_report(
+            "Linearity against transmission",
+            verdict,
+            report_sections(results),
+            run_info(PROGRAM, arguments, directory),
+        )
+        output.write_text(directory / names.html, page)
+
+
+def _log_results(
+    arguments: Arguments, directory: Path, results: LinearityResults, verdict: str
+) -> None:
+    for k, item in enumerate(results.transmissions):
+        logger.info(
+            "Experiment %d: transmission %g from the %s", k, item.value, item.source
+        )
+    logger.info("Order of collection, by %s: %s", results.order_source, results.order)
+    if results.kind == SUM:
+        logger.info("Summation intensities")
+    for k, changed in enumerate(results.matched.reindexed):
+        if changed:
+            logger.info(
+                "Experiment %d is indexed in another setting of the lattice: reindexed as %s",
+                k,
+                results.matched.settings[k],
+            )
+    for warning in results.warnings:
+        logger.warning("Warning: %s", warning)
+    for title, table in (
+        ("Reflections", matching_table(results)),
+        ("Ratios to the reference", sweep_table(results)),
+        ("The joint model", model_table(results)),
+        ("Residuals", residual_table(results)),
+    ):
+        logger.info("\n%s", title)
+        logger.info(tabulate(table, headers="firstrow", disable_numparse=True))
+    note = selection_note(results)
+    if note:
+        logger.info("\n%s", note)
+    names = arguments.params.output
+    written = [name for name in (names.html, names.json) if name]
+    if names.pairs:
+        written.append("pair<id>.dat, matched<id>.dat")
+    logger.info("\nWritten to %s: %s\n", directory.resolve(), ", ".join(written))
+    logger.info("%s", verdict)
+
+
+if __name__ == "__main__":
+    run()

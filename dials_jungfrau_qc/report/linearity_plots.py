@@ -1,0 +1,296 @@
+"""Plots of the linearity of a transmission series, as plain plotly dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.linearity_residuals import Residuals
+from dials_jungfrau_qc.io.tutorial_ratio import TutorialPair
+from dials_jungfrau_qc.report.plots import COLOURS, MAX_LINES, Plots, line_style
+
+# More points than this a sweep make a page slow and a plot no clearer
+_MAX_POINTS = 3000
+
+_AXES = {
+    "intensity": ("Intensity in the reference (photons)", "log"),
+    "peak": ("Brightest pixel in the reference (photons)", "log"),
+    "resolution": ("1 / d² (1/Å²)", "linear"),
+    "position": ("Place in the sweep (0 start, 1 end)", "linear"),
+    "panel": ("Panel", "linear"),
+}
+_HELP = {
+    "intensity": (
+        "A step where pixels begin to leave their first gain is a fault of the second "
+        "gain; a fall at the bright end is compression; a rise at the faint end of "
+        "strongly attenuated sweeps alone is an offset of integration."
+    ),
+    "peak": (
+        "The same against the brightest pixel: faults of the detector happen at a number "
+        "of photons in a pixel, about 25 for the first gain switch at 12.4 keV."
+    ),
+    "resolution": (
+        "A slope is a difference in B: radiation damage between the sweeps. A fault of "
+        "the detector is flat here but for the intensities that go with resolution."
+    ),
+    "position": (
+        "A slope is a drift inside a sweep, of the beam or of the crystal: uniform decay "
+        "shows here and nowhere else apart from the beam."
+    ),
+    "panel": "One module with a gain or pedestal of its own stands out here.",
+}
+
+
+def pair_scatter_plot(
+    labels: Sequence[str], pairs: Sequence[TutorialPair], slopes: Sequence[float]
+) -> Plots:
+    """Intensities of each sweep against the reference on logarithmic axes.
+
+    Args:
+        labels: Of the sweeps.
+        pairs: By the tutorial's selection.
+        slopes: Ratio of sums of each.
+    """
+    data: list[dict[str, Any]] = []
+    for index, (label, pair, slope) in enumerate(
+        zip(labels[:MAX_LINES], pairs, slopes)
+    ):
+        if not len(pair.x):
+            continue
+        step = -(-len(pair.x) // _MAX_POINTS)
+        style = line_style(index)
+        data.append(
+            {
+                "x": _digits(pair.x[::step]),
+                "y": _digits(pair.y[::step]),
+                "type": "scattergl",
+                "mode": "markers",
+                "marker": {"size": 3, "color": style["color"], "opacity": 0.5},
+                "name": label,
+                "hovertemplate": "%{x:.4g}, %{y:.4g}",
+            }
+        )
+        ends = np.array([pair.x.min(), pair.x.max()])
+        data.append(
+            {
+                "x": _digits(ends),
+                "y": _digits(ends * slope),
+                "type": "scatter",
+                "mode": "lines",
+                "line": {**style, "color": "#000000"},
+                "showlegend": False,
+                "hovertemplate": f"ratio of sums {slope:.4f}",
+            }
+        )
+    return {
+        "pair_scatter": {
+            "data": data,
+            "layout": {
+                "title": {"text": "Intensities against those of the reference"},
+                "xaxis": _logarithmic("Intensity in the reference (photons)"),
+                "yaxis": _logarithmic("Intensity in the sweep (photons)"),
+                "hovermode": "closest",
+            },
+            "help": (
+                "Every reflection with I/sigma above 3 in both sweeps, paired by position "
+                "as the tutorial's script does, and the line of the ratio of sums. The "
+                "bend of the points above the line at the faint end is selection: of faint "
+                "reflections only those that came out high pass the cut.\n\n"
+                f"At most {_MAX_POINTS} points a sweep are drawn; pair<id>.dat has all."
+            ),
+        }
+    }
+
+
+def ratio_over_nominal_plot(
+    transmissions: Sequence[float],
+    estimates: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+) -> Plots:
+    """Each estimate of each sweep's ratio over the recorded one.
+
+    Args:
+        transmissions: Of the sweeps.
+        estimates: Name, ratios over nominal and errors of each estimator.
+    """
+    data = []
+    for index, (name, values, errors) in enumerate(estimates):
+        # Moved apart a little so that error bars do not cover each other
+        shift = 1 + 0.015 * (index - len(estimates) / 2)
+        data.append(
+            {
+                "x": [float(f"{t * shift:.6g}") for t in transmissions],
+                "y": _finite(values),
+                "error_y": {"type": "data", "array": _finite(errors), "width": 2},
+                "type": "scatter",
+                "mode": "lines+markers",
+                "line": {**line_style(index), "width": 1},
+                "name": name,
+                "hovertemplate": "%{y:.5f}",
+            }
+        )
+    return {
+        "ratio_over_nominal": {
+            "data": data,
+            "layout": {
+                "title": {"text": "Ratio to the reference over the recorded one"},
+                "xaxis": _logarithmic("Recorded transmission"),
+                "yaxis": {"title": {"text": "Ratio / recorded ratio"}},
+                "hovermode": "closest",
+                "shapes": [_level(1.0)],
+            },
+            "help": (
+                "1 for a linear detector behind a perfect attenuator. The same value for "
+                "all sweeps is a reference that is off; one sweep off is its attenuator; "
+                "a rise towards low transmission is damage or the detector.\n\n"
+                "The mean of ratios lies above the others even for a perfect detector, as "
+                "it selects reflections by their own errors."
+            ),
+        }
+    }
+
+
+def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots:
+    """Ratios in bins of each quantity, with the joint model.
+
+    Args:
+        labels: Of all sweeps.
+        results: Of each quantity.
+    """
+    plots: Plots = {}
+    for result in results:
+        title, kind = _AXES[result.quantity]
+        data: list[dict[str, Any]] = []
+        for k, label in enumerate(labels[:MAX_LINES]):
+            if not np.isfinite(result.ratio[k]).any():
+                continue
+            colour = COLOURS[k % len(COLOURS)]
+            points = {"x": _digits(result.centre), "type": "scatter"}
+            data.append(
+                {
+                    **points,
+                    "y": _finite(result.ratio[k]),
+                    "error_y": {
+                        "type": "data",
+                        "array": _finite(result.error[k]),
+                        "width": 2,
+                    },
+                    "mode": "markers",
+                    "marker": {"size": 6, "color": colour},
+                    "name": label,
+                    "hovertemplate": "%{x:.4g}: %{y:.4f}",
+                }
+            )
+            data.append(
+                {
+                    **points,
+                    "y": _finite(result.model[k]),
+                    "mode": "lines",
+                    "line": {"color": colour, "width": 1.5},
+                    "showlegend": False,
+                    "hoverinfo": "skip",
+                }
+            )
+        plots[f"residual_{result.quantity}"] = {
+            "data": data,
+            "layout": {
+                "title": {
+                    "text": f"Ratio over the fitted beam against {result.quantity}"
+                },
+                "xaxis": {
+                    "title": {"text": title},
+                    "type": kind,
+                    "exponentformat": "power",
+                },
+                "yaxis": {"title": {"text": "Ratio / relative beam"}},
+                "hovermode": "closest",
+                "shapes": [_level(1.0)],
+            },
+            "help": (
+                "Ratio of sums of each sweep to the reference in bins, over the relative "
+                "beam that the joint model finds; lines are the joint model.\n\n"
+                + _HELP[result.quantity]
+            ),
+        }
+    return plots
+
+
+def background_plot(
+    transmissions: Sequence[float],
+    values: Sequence[float],
+    errors: Sequence[float],
+    beams: Sequence[float],
+    beam_errors: Sequence[float],
+) -> Plots:
+    """The background and the beam of the joint model, both over nominal.
+
+    Args:
+        transmissions: Of the sweeps.
+        values: Background ratios over nominal.
+        errors: Of these.
+        beams: Relative beams over nominal.
+        beam_errors: Of these.
+    """
+    data = []
+    for index, (name, ys, sigmas) in enumerate(
+        (
+            ("background under the spots", values, errors),
+            ("beam of the joint model", beams, beam_errors),
+        )
+    ):
+        data.append(
+            {
+                "x": [float(t) for t in transmissions],
+                "y": _finite(ys),
+                "error_y": {"type": "data", "array": _finite(sigmas), "width": 2},
+                "type": "scatter",
+                "mode": "lines+markers",
+                "line": line_style(index),
+                "name": name,
+                "hovertemplate": "%{y:.5f}",
+            }
+        )
+    return {
+        "background_monitor": {
+            "data": data,
+            "layout": {
+                "title": {"text": "The background as a monitor of the beam"},
+                "xaxis": _logarithmic("Recorded transmission"),
+                "yaxis": {"title": {"text": "Ratio / recorded ratio"}},
+                "hovermode": "closest",
+                "shapes": [_level(1.0)],
+            },
+            "help": (
+                "The background under the spots is read in the first gain and does not "
+                "decay with the lattice: where it follows the beam of the joint model the "
+                "beam is off, where it stays at 1 the crystal or the detector is.\n\n"
+                "At a few hundredths of a photon a pixel the background of integration has "
+                "a bias of its own."
+            ),
+        }
+    }
+
+
+def _logarithmic(title: str) -> dict[str, Any]:
+    return {"title": {"text": title}, "type": "log", "exponentformat": "power"}
+
+
+def _level(y: float) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": y,
+        "y1": y,
+        "line": {"color": "#888888", "width": 1, "dash": "dot"},
+    }
+
+
+def _digits(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values.tolist()]
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
+    return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]

@@ -101,7 +101,7 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
                     "exponentformat": "power",
                 },
                 "hovermode": "x unified" if len(shown) <= 8 else "closest",
-                "updatemenus": [_range_buttons(presets)],
+                "updatemenus": [range_buttons(presets)],
             },
             "help": (
                 "How often each value occurs among the pixels under the spots, on a "
@@ -232,7 +232,7 @@ def _note(n: int, what: str) -> str:
     return f"\n\nOnly the first {MAX_LINES} of {n} {what} are drawn; the JSON has all."
 
 
-def _range_buttons(presets: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Any]:
+def range_buttons(presets: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Any]:
     """Buttons that set the range of the horizontal axis."""
     return {
         "type": "buttons",

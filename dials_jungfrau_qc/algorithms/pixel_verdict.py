@@ -93,8 +93,10 @@ def _switch_sentence(features: Sequence[PixelFeatures], joint: JointGainSwitch) 
             "pixels, or the threshold of spot finding reaches there. Use pixels=frames, "
             "or a higher transmission."
         )
-    words = bound_words(min(feature.switch.bound_95 for feature in features))
-    return words[0].upper() + words[1:] + "."
+    best = min((f.switch for f in features), key=lambda search: search.bound_95)
+    words = bound_words(best.bound_95)
+    low, high = best.bound_range or best.searched
+    return f"{words[0].upper()}{words[1:]}, for a switch at {low:.0f} to {high:.0f} counts."
 
 
 def _pile_up_sentence(features: Sequence[PixelFeatures]) -> str:

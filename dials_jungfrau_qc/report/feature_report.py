@@ -146,6 +146,7 @@ def features_json(spots: SpotPixels, features: PixelFeatures | None) -> dict[str
             (
                 "gain_switch",
                 "gain_switch_bound_95",
+                "gain_switch_bound_range",
                 "gain_switch_searched",
                 "second_gain_switch",
                 "pile_up",
@@ -176,6 +177,7 @@ def features_json(spots: SpotPixels, features: PixelFeatures | None) -> dict[str
         "gain_switch_bound_95": None
         if features.switch.switch
         else features.switch.bound_95,
+        "gain_switch_bound_range": features.switch.bound_range,
         "gain_switch_searched": features.switch.searched,
         "threshold_end": features.switch.turn_on_end if spots.thresholded else None,
         "second_gain_switch": switch_json(features.second_switch.switch),

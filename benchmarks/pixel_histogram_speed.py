@@ -94,6 +94,9 @@ def main() -> None:
         runs = run_in_turn(
             {
                 "import and from_file": [python, "-c", READ_ONLY, str(target)],
+                "histograms alone": [
+                    *(python, "-m", OURS, str(target), "find_features=False")
+                ],
                 "dials.pixel_histogram": [python, "-m", OURS, str(target)],
                 "tutorial script": [
                     *(python, "-c", TUTORIAL_SCRIPT, str(target)),
@@ -109,7 +112,7 @@ def main() -> None:
             folder,
             options.repeats,
         )
-    print_table(runs, "dials.pixel_histogram")
+    print_table(runs, "histograms alone")
     peak = max(run.memory for run in runs["dials.pixel_histogram"])
     print(f"peak memory: {peak:.0f} MB; limit (file + 500 MB): {size + 500:.0f} MB")
 

@@ -60,17 +60,38 @@ def beam(folder: Path, truth: dict) -> Rows:
 
 
 def pixels(folder: Path, truth: dict) -> Rows:
-    """The ceiling of the pixels, and the highest values under the spots."""
+    """The gain switch of each sweep and of all, and the ceiling of the pixels."""
     path = folder / "pixels" / "dials.pixel_histogram.json"
-    groups = json.loads(path.read_text())["groups"]
-    ceiling = truth["ceiling"]
-    return [
-        [
-            "highest pixel, and ceiling",
-            f"{ceiling['lowest']:.0f} to {ceiling['highest']:.0f}",
-            f"{max(group['maximum'] for group in groups):.0f}",
-        ]
+    content = json.loads(path.read_text())
+    planted = truth["gain_switch"]
+    planted = f"{planted['position']:.2f}, {planted['area']:.2f}" if planted else "none"
+    rows = [
+        [f"gain switch, J: sweep {group['id']} (photons)", planted, _switch(group)]
+        for group in content["groups"]
     ]
+    rows.append(["gain switch, J: all sweeps (photons)", planted, _switch(content)])
+    edges = [
+        group["pile_up"]["edge"] for group in content["groups"] if group["pile_up"]
+    ]
+    rows.append(
+        [
+            "ceiling of the pixels (counts)",
+            f"{truth['ceiling']['median']:.0f}",
+            f"{np.median(edges):.0f}" if edges else "none",
+        ]
+    )
+    return rows
+
+
+def _switch(found: dict) -> str:
+    switch = found["gain_switch"]
+    if switch is None:
+        bound = found.get("gain_switch_bound_95")
+        return "none" if bound is None else f"none, |J| < {bound:.2g}"
+    return (
+        f"{switch['position']:.2f} +- {switch['position_error']:.2f}, "
+        f"{switch['area']:.2f} +- {switch['area_error']:.2f}"
+    )
 
 
 def main() -> None:

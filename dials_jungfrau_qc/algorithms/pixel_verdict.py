@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dials_jungfrau_qc.algorithms.gain_switch import GainSwitch
 from dials_jungfrau_qc.algorithms.gain_switch_joint import JointGainSwitch
 from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
+from dials_jungfrau_qc.algorithms.relative_switch import IntensityDiscontinuity
 
 # Counts at which pixels of a JUNGFRAU leave their first gain at 12.4 keV: the switch at
 # about 310 keV (Redford et al. 2018, JINST 13 C01027), seen at 19 to 25 in real data
@@ -39,23 +40,30 @@ def bound_words(bound: float) -> str:
     return "no gain switch is called, and the data set no limit on J"
 
 
-def pixel_verdict(features: Sequence[PixelFeatures], joint: JointGainSwitch) -> str:
+def pixel_verdict(
+    features: Sequence[PixelFeatures],
+    joint: JointGainSwitch,
+    intensities: IntensityDiscontinuity | None = None,
+) -> str:
     """Say what was found in the pixel values of all groups.
 
     Args:
         features: What each group with pixels shows.
         joint: What they say together about the first gain switch.
+        intensities: The test on the integrated intensities, if there are any.
     """
     if not features:
         return (
-            "There are no pixels here, only intensities: look for a step at the same "
-            "intensity in every sweep, and at indexed.refl for the pixels."
+            f"{intensity_words(intensities)}. There are no pixels here: for these give "
+            "indexed.refl."
         )
     if not any(
         feature.switch.counts.size or feature.pile_up.largest for feature in features
     ):
         return "No pixel has a positive value: there is nothing to look at."
     sentences = [_switch_sentence(features, joint), _pile_up_sentence(features)]
+    if intensities is not None:
+        sentences.append(f"{intensity_words(intensities)}.")
     markers = sum(feature.sentinels.n_pixels for feature in features)
     negative = sum(feature.sentinels.n_negative for feature in features)
     if markers:
@@ -86,16 +94,18 @@ def _switch_sentence(features: Sequence[PixelFeatures], joint: JointGainSwitch) 
             f"{len(called)} of {len(features)} histograms show a discontinuity, but not "
             "all of them together: look at them one by one."
         )
-    if not any(feature.switch.searched for feature in features):
-        low, high = SWITCH_COUNTS
+    low, high = SWITCH_COUNTS
+    seen = [f.switch for f in features if f.switch.bound_range]
+    seen = [search for search in seen if search.bound_range[0] <= low]
+    if not seen:
         return (
             f"The histograms cannot show a gain switch at {low} to {high} counts: too few "
             "pixels, or the threshold of spot finding reaches there. Use pixels=frames, "
             "or a higher transmission."
         )
-    best = min((f.switch for f in features), key=lambda search: search.bound_95)
+    best = min(seen, key=lambda search: search.bound_95)
     words = bound_words(best.bound_95)
-    low, high = best.bound_range or best.searched
+    low, high = best.bound_range
     return f"{words[0].upper()}{words[1:]}, for a switch at {low:.0f} to {high:.0f} counts."
 
 
@@ -119,3 +129,25 @@ def _pile_up_sentence(features: Sequence[PixelFeatures]) -> str:
         )
     largest = max(feature.pile_up.largest for feature in features)
     return f"No pile-up: the highest pixel has {largest:.6g} counts."
+
+
+def intensity_words(found: IntensityDiscontinuity | None) -> str:
+    """What the spot intensities show of the switch."""
+    if found is None:
+        return (
+            "Spot intensities: no verdict from spot finding; run dials.pixel_histogram "
+            "integrated.refl"
+        )
+    if found.found:
+        return (
+            f"Spot intensities: a discontinuity at {found.intensity:.4g} counts, "
+            f"{value_with_error(found.jump, found.jump_error)} % "
+            f"({found.significance:.1f} sigma)"
+        )
+    if math.isfinite(found.bound_95):
+        low, high = found.searched
+        return (
+            f"Spot intensities: no discontinuity above {found.bound_95:.2g} % at 95 % "
+            f"(from {low:.3g} to {high:.3g} counts)"
+        )
+    return "Spot intensities: too few to set a limit on a discontinuity"

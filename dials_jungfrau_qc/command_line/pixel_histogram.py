@@ -221,15 +221,15 @@ def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
             for group in spots
         ]
         intensities = _intensity_histograms(spots, params.intensity)
-        analysis = (
-            analyse(spots, params.pile_up.share) if params.find_features else None
-        )
-        if analysis:
+        analysis = None
+        verdict = "Nothing was looked for (find_features=False)."
+        if params.find_features:
+            analysis = analyse(spots, params.pile_up.share, _nproc(params))
             verdict = pixel_verdict(
-                [f for f in analysis.features if f is not None], analysis.joint
+                [found for found in analysis.features if found is not None],
+                analysis.joint,
+                analysis.intensities,
             )
-        else:
-            verdict = "Nothing was looked for (find_features=False)."
         report = PixelReport(spots, histograms, intensities, analysis)
 
         with OutputFiles() as output:

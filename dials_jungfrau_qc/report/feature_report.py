@@ -71,11 +71,9 @@ def _switch_line(search: GainSwitchSearch) -> str:
         )
     if not search.searched:
         return f"Gain switch: cannot be seen (too few pixels above {search.turn_on_end} counts)"
-    low, high = search.searched
+    low, high = search.bound_range or search.searched
     words = bound_words(search.bound_95)
-    return (
-        f"{words[0].upper()}{words[1:]} (searched from {low:.0f} to {high:.0f} counts)"
-    )
+    return f"{words[0].upper()}{words[1:]} (for a switch at {low:.0f} to {high:.0f} counts)"
 
 
 def _pile_up_line(features: PixelFeatures) -> str:
@@ -100,28 +98,6 @@ def _pile_up_line(features: PixelFeatures) -> str:
             "and spot finding has removed the pixels above it (spots are hollow)"
         )
     return f"No pile-up; the highest pixel has {search.largest:.6g} counts"
-
-
-def intensity_line(found: IntensityDiscontinuity | None) -> str:
-    """What the spot intensities show of the switch."""
-    if found is None:
-        return (
-            "Spot intensities: no verdict from spot finding; run dials.pixel_histogram "
-            "integrated.refl"
-        )
-    if found.found:
-        return (
-            f"Spot intensities: a discontinuity at {found.intensity:.4g} counts, "
-            f"{value_with_error(found.jump, found.jump_error)} % "
-            f"({found.significance:.1f} sigma)"
-        )
-    if math.isfinite(found.bound_95):
-        low, high = found.searched
-        return (
-            f"Spot intensities: no discontinuity above {found.bound_95:.2g} % at 95 % "
-            f"(from {low:.3g} to {high:.3g} counts)"
-        )
-    return "Spot intensities: too few to set a limit on a discontinuity"
 
 
 def switch_json(switch: GainSwitch | None) -> dict[str, float] | None:

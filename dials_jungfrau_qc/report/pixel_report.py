@@ -9,7 +9,7 @@ from typing import Any
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram
 from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
-from dials_jungfrau_qc.algorithms.pixel_verdict import switch_words
+from dials_jungfrau_qc.algorithms.pixel_verdict import intensity_words, switch_words
 from dials_jungfrau_qc.algorithms.value_counts import describe
 from dials_jungfrau_qc.io.pixel_analysis import PixelAnalysis
 from dials_jungfrau_qc.io.spot_pixels import SPOT_FINDING, SpotPixels
@@ -22,7 +22,6 @@ from dials_jungfrau_qc.report.feature_report import (
     features_json,
     group_paragraph,
     intensity_json,
-    intensity_line,
     joint_json,
     pile_up_table,
     switch_table,
@@ -100,7 +99,7 @@ class PixelReport:
                 + ", ".join(names[i] for i in panels.different)
             )
         if any(group.intensities for group in self.spots):
-            paragraphs.append(intensity_line(self.analysis.intensities))
+            paragraphs.append(intensity_words(self.analysis.intensities))
         return paragraphs
 
     def as_json(self) -> dict[str, Any]:
@@ -140,7 +139,7 @@ class PixelReport:
         groups, histograms = self._intensity_groups()
         if groups:
             quantity = quantities(self.spots)
-            text = [intensity_line(self.analysis.intensities)] if self.analysis else []
+            text = [intensity_words(self.analysis.intensities)] if self.analysis else []
             sections.append(
                 Section(
                     "Spot intensities",

@@ -74,7 +74,7 @@ def test_words_for_what_all_say_together():
 
 
 def test_no_pixels():
-    assert "only intensities" in pixel_verdict([], NOTHING)
+    assert "There are no pixels here" in pixel_verdict([], NOTHING)
 
 
 def test_advice_needs_a_transmission_and_a_ceiling():

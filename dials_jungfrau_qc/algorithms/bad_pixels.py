@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.local_expectation import ARC, MAD_TO_SIGMA, Arcs
+from dials_jungfrau_qc.algorithms.local_expectation import ARC, Arcs
 from dials_jungfrau_qc.algorithms.pixel_statistics import PixelSums, n_trimmed
 
 KINDS = (
@@ -394,6 +394,37 @@ def small_regions(pixels: np.ndarray, largest: int = LARGEST_CLUSTER) -> np.ndar
     return pixels & (sizes <= largest)[labels]
 
 
+def worst_and_neighbours(
+    tests: PanelTests, suspects: Suspects, n: int = 8
+) -> np.ndarray:
+    """Flat indices of the worst suspects by each test and of their neighbours.
+
+    Args:
+        tests: Of the panel.
+        suspects: Of the panel.
+        n: How many by each test.
+    """
+    n_slow, n_fast = tests.mask.shape
+    chosen = []
+    for which, how_bad in (
+        (suspects.low, tests.z_low),
+        (suspects.high, tests.z_high),
+        (suspects.scatter, tests.z_scatter),
+        (suspects.outlier, tests.sums.n_isolated),
+        (suspects.constant, tests.sums.n_outliers),
+    ):
+        index = np.flatnonzero(which)
+        badness = np.abs(np.nan_to_num(how_bad.reshape(-1)[index]))
+        chosen.append(index[np.argsort(badness)[-n:]])
+    slow, fast = np.divmod(np.unique(np.concatenate(chosen)), n_fast)
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    index = [
+        np.clip(slow + i, 0, n_slow - 1) * n_fast + np.clip(fast + j, 0, n_fast - 1)
+        for i, j in around
+    ]
+    return np.unique(np.concatenate(index))
+
+
 @dataclasses.dataclass(frozen=True)
 class Look:
     """Values of suspects in some of the frames.
@@ -407,6 +438,10 @@ class Look:
     index: np.ndarray
     frames: np.ndarray
     values: np.ndarray
+
+    def at(self, index: np.ndarray) -> Look:
+        """The same for some of its pixels, given by flat index in rising order."""
+        return Look(index, self.frames, self.values[np.searchsorted(self.index, index)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -597,18 +632,71 @@ def look_places(n_frames: int, n_looks: int) -> np.ndarray:
     return np.unique(np.linspace(0, n_frames - 1, n).round().astype(int))
 
 
-def combine(masks: Sequence[np.ndarray], rule: str) -> np.ndarray:
-    """Combine what several sweeps say of the same pixels.
+def signal_pixels(index: np.ndarray, counts: np.ndarray, n_frames: int) -> BadPixels:
+    """Pixels that are signal to spot finding in many frames, which is all known of them.
 
     Args:
-        masks: True where bad, one of the same shape for each sweep.
-        rule: any, all or majority.
+        index: Flat indices.
+        counts: Frames in which each pixel of the panel is signal.
+        n_frames: Number of frames.
+    """
+    unknown = np.full(len(index), np.nan)
+    return BadPixels(
+        index=index,
+        kind=np.full(len(index), "signal", dtype="U16"),
+        bits=np.full(len(index), BITS["noisy"], np.uint32),
+        n_frames=np.full(len(index), n_frames),
+        mean=unknown,
+        expected=unknown,
+        variance_ratio=unknown,
+        z=np.zeros(len(index)),
+        share=counts.reshape(-1)[index] / n_frames,
+        first=np.full(len(index), -1),
+        last=np.full(len(index), -1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CombinedPixels:
+    """The bad pixels of a panel in several sweeps.
+
+    Attributes:
+        pixels: With the evidence of the sweep that shows each of them best.
+        sweep: Number of that sweep, from 0.
+        n_sweeps: In how many sweeps each is bad.
+    """
+
+    pixels: BadPixels
+    sweep: np.ndarray
+    n_sweeps: np.ndarray
+
+
+def combine_sweeps(sweeps: Sequence[BadPixels], rule: str) -> CombinedPixels:
+    """Combine what several sweeps say of a panel.
+
+    Args:
+        sweeps: The bad pixels in each.
+        rule: Bad in any, all or the majority of the sweeps.
 
     Raises:
         ValueError: No such rule.
     """
-    votes = np.sum(np.stack(masks), axis=0, dtype=np.int32)
-    least = {"any": 1, "all": len(masks), "majority": len(masks) // 2 + 1}
+    least = {"any": 1, "all": len(sweeps), "majority": len(sweeps) // 2 + 1}
     if rule not in least:
         raise ValueError(f"there is no rule {rule}: {', '.join(least)}")
-    return votes >= least[rule]
+    index = np.concatenate([bad.index for bad in sweeps])
+    sweep = np.repeat(np.arange(len(sweeps)), [len(bad) for bad in sweeps])
+    badness = np.concatenate([np.abs(bad.z) + 100 * bad.share for bad in sweeps])
+    # The best evidence of a pixel comes first among its own
+    order = np.lexsort((-badness, index))
+    _, first, n_sweeps = np.unique(index[order], return_index=True, return_counts=True)
+    chosen = order[first][n_sweeps >= least[rule]]
+    pixels = BadPixels(
+        **{
+            field.name: np.concatenate([getattr(bad, field.name) for bad in sweeps])[
+                chosen
+            ]
+            for field in dataclasses.fields(BadPixels)
+        }
+    )
+    return CombinedPixels(pixels, sweep[chosen], n_sweeps[n_sweeps >= least[rule]])

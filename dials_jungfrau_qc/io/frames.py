@@ -399,6 +399,7 @@ def map_frames(
     work: Callable[[Iterator[tuple[int, FrameReader, list[np.ndarray]]]], Result],
     nproc: int = 1,
     frames: Sequence[int] | None = None,
+    groups: Sequence[np.ndarray] | None = None,
     depth: int = 1,
     max_unreadable: float = 0.1,
     executor: Executor | None = None,
@@ -415,6 +416,7 @@ def map_frames(
             function of a module, or functools.partial of one.
         nproc: Number of processes; 1 reads in this process.
         frames: Places in the source to read, in order; all by default.
+        groups: The same in groups that no two processes may share.
         depth: How many frames hold at a time, for work that takes several at once.
         max_unreadable: Largest share of frames that may be unreadable; they are skipped.
         executor: Where the shares run; by default a new pool of nproc processes.
@@ -423,21 +425,27 @@ def map_frames(
     Raises:
         InputError: Too many frames cannot be read, or a process died.
     """
-    places = np.arange(source.n_frames) if frames is None else np.asarray(frames)
-    nproc = max(1, min(nproc, len(places)))
-    shares = [Share(source, part, depth) for part in np.array_split(places, nproc)]
-    limit = math.floor(max_unreadable * len(places))
+    if groups is None:
+        places = np.arange(source.n_frames) if frames is None else np.asarray(frames)
+        groups = places[:, None]
+    nproc = max(1, min(nproc, len(groups)))
+    shares = [
+        Share(source, np.concatenate([groups[i] for i in part]), depth)
+        for part in np.array_split(np.arange(len(groups)), nproc)
+    ]
+    n_frames = sum(map(len, groups))
+    limit = math.floor(max_unreadable * n_frames)
     if nproc == 1 and executor is None:
         done = [_run_share(shares[0], work, limit, progress)]
     else:
         done = _run_in_processes(shares, work, limit, executor, progress)
     unreadable = sum((lost for _, lost in done), Unreadable())
     if unreadable.numbers:
-        check_unreadable(unreadable, len(places), limit)
+        check_unreadable(unreadable, n_frames, limit)
         logger.warning(
             "%d of %d images cannot be read and are left out, the first of them image %d: %s",
             len(unreadable.numbers),
-            len(places),
+            n_frames,
             unreadable.numbers[0],
             unreadable.reason,
         )

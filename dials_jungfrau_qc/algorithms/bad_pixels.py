@@ -49,6 +49,9 @@ CLUSTER_BIT = 1 << 6
 FEWEST_PHOTONS = 3.0
 # A pixel that is an outlier in more than this share of the frames always is
 ALWAYS = 0.9
+# Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
+# is looked at for double pixels
+CHIP = 256
 # Mean z of the eight neighbours, each held to +-CLIPPED, from which on a deviation is
 # that of a region. One bad neighbour alone gives CLIPPED / 8 = 1.
 REGION_Z = 1.8
@@ -65,8 +68,8 @@ LARGEST_CLUSTER = 25
 # Photons: misread in the second gain, an empty pixel of a JUNGFRAU shows hundreds
 # (the difference of the pedestals over its gain); its first gain ends near 25
 OTHER_GAIN = 100
-# Least frames for the tests of scatter and of single frames, with a block to leave out
-MIN_FRAMES_SCATTER = 24
+# Least frames for tests that Bragg spots disturb, with a block of time to leave out
+MIN_FRAMES_BLOCKS = 24
 # Least frames for what is constant or always there
 MIN_FRAMES = 10
 
@@ -161,13 +164,15 @@ def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:
     dispersion = _dispersion(sums, arcs)
 
     with np.errstate(divide="ignore", invalid="ignore"):
+        lines = line_response(rate / expected)
+        expected *= lines
         response = rate / expected
     z_low = poisson_z(sums.total, expected * seen, dispersion)
     bright = sums.total.copy()
     for i in range(trimmed):
         bright -= sums.largest[i]
     bright[unseen] = np.nan
-    usual = arcs.spread(arcs.median(bright))
+    usual = arcs.spread(arcs.median(bright)) * lines
     z_high = poisson_z(bright, usual, dispersion)
 
     calm = sums.scatter.copy()
@@ -176,7 +181,10 @@ def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:
     calm[unseen] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = calm / np.where(sums.total > 0, sums.total, np.nan)
-        scatter = relative / arcs.spread(arcs.median(relative))
+        normal = arcs.median(relative)
+        normal[~(normal > 0)] = np.nan
+        normal = arcs.spread(normal)
+        scatter = relative / normal
     degrees = (n - sums.n_blocks) * (1 - trimmed / max(sums.n_blocks, 1))
     z_scatter = dispersion_z(scatter, rate, degrees)
     return PanelTests(
@@ -189,9 +197,47 @@ def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:
         scatter=scatter,
         z_scatter=standardised(z_scatter, arcs),
         excess=bright - usual,
-        excess_scatter=calm - calm / scatter,
+        excess_scatter=calm - sums.total * normal,
         skipped=_skipped(n, median_rate),
     )
+
+
+def line_response(response: np.ndarray) -> np.ndarray:
+    """Response of the lines of double pixels along the edges of chips, 1 elsewhere.
+
+    Args:
+        response: Of each pixel, relative to its arc, array [slow, fast].
+
+    Returns:
+        Float32 array [slow, fast].
+    """
+    factors = np.ones_like(response)
+    for image, target in ((response, factors), (response.T, factors.T)):
+        for start in range(0, len(image), CHIP):
+            # Every fourth pixel of a line is enough for its median
+            part = image[start : start + CHIP : 4]
+            known = np.isfinite(part)
+            n = known.sum(axis=0)
+            ordered = np.sort(np.where(known, part, np.inf), axis=0)
+            middle = np.take_along_axis(
+                ordered, (n // 2)[None].clip(max=len(part) - 1), 0
+            )[0]
+            lower, upper = (
+                np.take_along_axis(
+                    ordered, (n * share).astype(int)[None].clip(max=len(part) - 1), 0
+                )[0]
+                for share in (0.16, 0.84)
+            )
+            # Standard error of a median from the middle two thirds of the values
+            error = 1.25 * (upper - lower) / 2 / np.sqrt(np.maximum(n, 1))
+            is_line = (n >= 16) & np.isfinite(middle) & np.isfinite(error)
+            is_line &= (np.abs(middle - 1) > 0.15) & (np.abs(middle - 1) > 5 * error)
+            # A wide feature is no line
+            padded = np.pad(is_line, 3)
+            width = sum(padded[3 + i : 3 + i + len(is_line)] for i in range(-3, 4))
+            is_line &= width <= 4
+            target[start : start + CHIP, is_line] *= middle[is_line]
+    return factors
 
 
 def _dispersion(sums: PixelSums, arcs: Arcs) -> np.ndarray:
@@ -206,10 +252,11 @@ def _skipped(n: int, rates: np.ndarray) -> tuple[str, ...]:
     skipped = []
     if n < MIN_FRAMES:
         skipped.append(f"all tests need at least {MIN_FRAMES} images")
-    elif n < MIN_FRAMES_SCATTER:
+    elif n < MIN_FRAMES_BLOCKS:
         skipped.append(
-            f"noisy and flickering pixels need at least {MIN_FRAMES_SCATTER} images, as "
-            "fewer do not tell them from Bragg spots"
+            f"over-responding, noisy and flickering pixels need at least "
+            f"{MIN_FRAMES_BLOCKS} images, as fewer do not tell them from Bragg spots; "
+            "those far too bright in every image are found"
         )
     rates = rates[np.isfinite(rates)]
     photons = n * float(np.median(rates)) if rates.size else 0.0
@@ -352,17 +399,19 @@ def find_suspects(tests: PanelTests, limits: Limits, high: np.ndarray) -> Suspec
         dark = (tests.response <= limits.low) & (tests.z_low < -z) & mask
         dead = dark & (tests.response <= limits.dead)
         low = dark & (neighbour_mean(tests.z_low) > -REGION_Z)
-        low |= small_regions(dead)
+        # Dead pixels do not excuse each other, but the shadow around them would
+        others = np.where(dead, np.nan, tests.z_low)
+        low |= small_regions(dead) & (neighbour_mean(others) > -REGION_Z)
+        bright = scatter = nothing
         # What the flanks of spots have left in the sums is below the limit for outliers
         flank = SPOT_FLANK * (high - tests.expected)
         spots = spot_frames(sums)
-        bright = (tests.response >= limits.high) & (tests.z_high > z) & mask
-        bright &= neighbour_mean(tests.z_high) < REGION_Z
-        bright &= tests.excess > spots * flank
-        scatter = nothing
-        if n >= MIN_FRAMES_SCATTER:
+        if n >= MIN_FRAMES_BLOCKS:
+            bright = (tests.response >= limits.high) & (tests.z_high > z) & mask
+            bright &= neighbour_mean(tests.z_high) < REGION_Z
+            bright &= tests.excess > spots * flank
             scatter = (tests.scatter > limits.scatter) & (tests.z_scatter > z) & mask
-            scatter = scatter & (neighbour_mean(tests.z_scatter) < REGION_Z)
+            scatter &= neighbour_mean(tests.z_scatter) < REGION_Z
             scatter &= tests.excess_scatter > spots * flank**2
         still = (sums.scatter == 0) & (sums.n_outliers == 0)
         still &= (sums.total != 0) & (tests.expected * n > 10)
@@ -378,7 +427,7 @@ def _outliers(sums: PixelSums, limits: Limits) -> np.ndarray:
     alone = sums.n_isolated >= max(3, math.ceil(limits.share * n))
     alone &= sums.n_isolated >= 0.4 * sums.n_outliers
     lasting = sums.last_outlier - sums.first_outlier >= n // 4
-    if n < MIN_FRAMES_SCATTER:
+    if n < MIN_FRAMES_BLOCKS:
         return alone & (sums.n_isolated >= ALWAYS * n)
     return alone & lasting
 
@@ -518,7 +567,10 @@ def classify(
     kind[high] = "hot"
     unsteady = scatter | (outlier & ~always)
     kind[unsteady] = _unsteady_kinds(values, expected)[unsteady]
-    kind[outlier & always] = "hot"
+    above = np.median(values, axis=1) >= expected
+    kind[outlier & always] = np.where(above, "hot", "under_responding")[
+        outlier & always
+    ]
     in_other_gain = _in_other_gain(values, expected)
     kind[outlier & in_other_gain] = "wrong_gain"
 

@@ -52,6 +52,9 @@ ALWAYS = 0.9
 # Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
 # is looked at for double pixels
 CHIP = 256
+# Most lines side by side, within so many pixels to either side, that are an edge
+LINE_WIDTH = 4
+LINE_REACH = 6
 # Mean z of the eight neighbours, each held to +-CLIPPED, from which on a deviation is
 # that of a region. One bad neighbour alone gives CLIPPED / 8 = 1.
 REGION_Z = 1.8
@@ -61,7 +64,7 @@ CLIPPED = 8.0
 EDGE_SCATTER = 1.4
 # A spot's flanks are on a pixel in as many frames as its top is on the next one, with this
 # much of the largest value that is no outlier
-SPOT_FLANK = 0.5
+SPOT_FLANK = 0.75
 # Larger connected regions of constant or dark pixels belong to the detector or to what
 # stands before it
 LARGEST_CLUSTER = 25
@@ -165,14 +168,16 @@ def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:
 
     with np.errstate(divide="ignore", invalid="ignore"):
         lines = line_response(rate / expected)
-        expected *= lines
+        if (lines != 1).any():
+            # Arcs may run along lines
+            expected = arcs.spread(arcs.median(rate / lines)) * lines
         response = rate / expected
     z_low = poisson_z(sums.total, expected * seen, dispersion)
     bright = sums.total.copy()
     for i in range(trimmed):
         bright -= sums.largest[i]
     bright[unseen] = np.nan
-    usual = arcs.spread(arcs.median(bright)) * lines
+    usual = arcs.spread(arcs.median(bright / lines)) * lines
     z_high = poisson_z(bright, usual, dispersion)
 
     calm = sums.scatter.copy()
@@ -233,9 +238,9 @@ def line_response(response: np.ndarray) -> np.ndarray:
             is_line = (n >= 16) & np.isfinite(middle) & np.isfinite(error)
             is_line &= (np.abs(middle - 1) > 0.15) & (np.abs(middle - 1) > 5 * error)
             # A wide feature is no line
-            padded = np.pad(is_line, 3)
-            width = sum(padded[3 + i : 3 + i + len(is_line)] for i in range(-3, 4))
-            is_line &= width <= 4
+            padded = np.pad(is_line.astype(int), LINE_REACH)
+            width = sum(padded[i : i + len(is_line)] for i in range(2 * LINE_REACH + 1))
+            is_line &= width <= LINE_WIDTH
             target[start : start + CHIP, is_line] *= middle[is_line]
     return factors
 
@@ -623,11 +628,10 @@ def _in_other_gain(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
     clear = (n_other >= 2) & ~between.any(axis=1)
     ordered = np.sort(np.where(other, values, np.nan), axis=1)
     steps = np.diff(ordered, axis=1)
-    # Steps of a few counts are noise; the second gain has steps of 28 photons
+    # A photon is a step of 28 counts in the second gain, blurred by one; the values of a
+    # hot pixel leave gaps of all sizes
     with np.errstate(invalid="ignore"):
-        wide = (steps > 8).sum(axis=1) >= 1
-        narrow = ((steps > 3) & (steps <= 8)).sum(axis=1)
-    stepped = wide & (narrow <= 0.15 * n_other)
+        stepped = (steps > 15).any(axis=1) & ~((steps > 4) & (steps <= 15)).any(axis=1)
     sometimes = n_other < ALWAYS * values.shape[1]
     return clear & (sometimes | stepped)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 # Pixels in an arc; their median is known to 1.25 / sqrt(48) = 18 % of a pixel's scatter
 ARC = 48
-# Pixels along the side of a square. Only in its corners are arcs thicker than a pixel
+# Least pixels along the side of a square. Only in its corners are arcs thicker than a pixel
 SQUARE = 96
 # Median absolute deviation to standard deviation of a normal distribution
 MAD_TO_SIGMA = 1.4826
@@ -83,15 +83,17 @@ _MASKED = np.iinfo(np.uint16).max
 
 
 def _squares(mask: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index and sorting key of the pixels of each square, shape (squares, SQUARE ** 2)."""
+    """Index and sorting key of the pixels of each square, shape (squares, pixels)."""
     slow, fast = mask.shape
-    n_slow, n_fast = -(-slow // SQUARE), -(-fast // SQUARE)
+    # Somewhat larger than SQUARE where that leaves no narrow strip at the edge
+    n_slow, n_fast = max(1, slow // SQUARE), max(1, fast // SQUARE)
+    height, width = -(-slow // n_slow), -(-fast // n_fast)
 
     def cut(image: np.ndarray, outside: float) -> np.ndarray:
-        whole = np.full((n_slow * SQUARE, n_fast * SQUARE), outside, image.dtype)
+        whole = np.full((n_slow * height, n_fast * width), outside, image.dtype)
         whole[:slow, :fast] = image
-        squares = whole.reshape(n_slow, SQUARE, n_fast, SQUARE).swapaxes(1, 2)
-        return squares.reshape(n_slow * n_fast, SQUARE * SQUARE)
+        squares = whole.reshape(n_slow, height, n_fast, width).swapaxes(1, 2)
+        return squares.reshape(n_slow * n_fast, height * width)
 
     index = cut(np.arange(slow * fast, dtype=np.int32).reshape(slow, fast), 0)
     good = cut(mask, False)

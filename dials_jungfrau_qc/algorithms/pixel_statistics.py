@@ -328,7 +328,10 @@ class PixelAccumulator:
             total = self._sum[rows].astype(np.float64)
             scatter = self._square[rows] - total * total / n
             self._sum[rows] = total + n * low
-            self._square[rows] = np.rint(scatter) if self._integer else scatter
+            if self._integer:
+                # What masked pixels hold may not even fit
+                scatter = np.rint(np.clip(scatter, 0, _largest(self._square.dtype)))
+            self._square[rows] = scatter
         self.sums.end_block(n, self._sum, self._square)
         self._sum[:] = 0
         self._square[:] = 0
@@ -375,7 +378,9 @@ def isolated_outliers(
             known += inside
     own = np.clip(values[slow, fast].astype(np.float64), trusted[0], trusted[1])
     excess = np.abs(own - level)
+    # At an edge as much is missing of a spot as of its surroundings
+    around *= 8 / np.maximum(known, 1)
     # Two standard deviations of the background around a fault, so that noise does not
     # make a spot of it
-    noise = 2 * np.sqrt(known * level)
+    noise = 2 * np.sqrt(8 * level)
     return around <= ISOLATED_SHARE * excess + np.minimum(noise, 0.3 * excess)

@@ -41,7 +41,9 @@ def signal_counts(sweep: Sweep, nproc: int) -> np.ndarray:
     try:
         with process_pool(min(nproc, len(images))) as pool:
             jobs = [
-                pool.submit(find_constant_signal_pixels, sweep.imagesets[0], part)
+                pool.submit(
+                    find_constant_signal_pixels, sweep.imagesets[0], part.tolist()
+                )
                 for part in np.array_split(images, min(nproc, len(images)))
             ]
             parts = [flumpy.to_numpy(job.result()) for job in jobs]

@@ -218,9 +218,11 @@ def line_response(response: np.ndarray) -> np.ndarray:
     """
     factors = np.ones_like(response)
     for image, target in ((response, factors), (response.T, factors.T)):
-        for start in range(0, len(image), CHIP):
+        pieces = max(1, len(image) // CHIP)
+        for rows in np.array_split(np.arange(len(image)), pieces):
+            along = slice(rows[0], rows[-1] + 1)
             # Every fourth pixel of a line is enough for its median
-            part = image[start : start + CHIP : 4]
+            part = image[along][::4]
             known = np.isfinite(part)
             n = known.sum(axis=0)
             ordered = np.sort(np.where(known, part, np.inf), axis=0)
@@ -241,7 +243,7 @@ def line_response(response: np.ndarray) -> np.ndarray:
             padded = np.pad(is_line.astype(int), LINE_REACH)
             width = sum(padded[i : i + len(is_line)] for i in range(2 * LINE_REACH + 1))
             is_line &= width <= LINE_WIDTH
-            target[start : start + CHIP, is_line] *= middle[is_line]
+            target[along, is_line] *= middle[is_line]
     return factors
 
 

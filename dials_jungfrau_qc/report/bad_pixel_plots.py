@@ -194,13 +194,13 @@ def _traces(
     """Traces of the worst pixels of a panel whose neighbours were looked at too."""
     bad, look = result.bad[panel], result.looks[panel]
     n_slow, n_fast = result.tests[panel].mask.shape
+    looked_at = np.zeros(n_slow * n_fast, bool)
+    looked_at[look.index] = True
     order = np.argsort(-(np.abs(bad.z) + 100 * bad.share), kind="stable")
     data: list[dict[str, Any]] = []
-    for k in order:
+    for k in order[bad.kind[order] == kind]:
         if len(data) >= 2 * n:
             break
-        if bad.kind[k] != kind:
-            continue
         slow, fast = divmod(int(bad.index[k]), n_fast)
         around = np.array(
             [
@@ -210,7 +210,7 @@ def _traces(
                 if (i or j) and 0 <= slow + i < n_slow and 0 <= fast + j < n_fast
             ]
         )
-        if not np.isin(around, look.index).all():
+        if not looked_at[around].all():
             continue
         style = line_style(len(data) // 2)
         x = numbers[look.frames].tolist()

@@ -47,6 +47,8 @@ CLUSTER_BIT = 1 << 6
 
 # An arc is taken to have at least so many photons a pixel in all frames together
 FEWEST_PHOTONS = 3.0
+# Standard deviations up to which distributions are taken as normal
+NEAR = 1.5
 # A pixel that is an outlier in more than this share of the frames always is
 ALWAYS = 0.9
 # Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
@@ -289,15 +291,18 @@ def poisson_z(
         expected: Median counts of the arc.
         dispersion: Variance over mean, at least 1.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # In deep shadow the median of an arc is 0 while its mean is not
-        mean = np.maximum(expected, FEWEST_PHOTONS)
-        positive = np.maximum(counts, 0)
-        deviance = (
-            positive * np.log(np.maximum(positive, 1e-9) / mean) - positive + mean
-        )
-        z = np.sign(positive - mean) * np.sqrt(2 * np.maximum(deviance, 0) / dispersion)
-    return z / math.sqrt(1 + np.pi / 2 / ARC)
+    counts, expected, dispersion = np.broadcast_arrays(counts, expected, dispersion)
+    # In deep shadow the median of an arc is 0 while its mean is not
+    mean = np.maximum(expected, FEWEST_PHOTONS)
+    positive = np.maximum(counts, 0)
+    with np.errstate(invalid="ignore"):
+        z = (positive - mean) / np.sqrt(mean * dispersion)
+        far = np.abs(z) > NEAR
+    # The logarithm takes its time, and near the middle it changes nothing
+    x, mu = positive[far].astype(np.float64), mean[far].astype(np.float64)
+    deviance = x * np.log(np.maximum(x, 1e-9) / mu) - x + mu
+    z[far] = np.sign(x - mu) * np.sqrt(2 * np.maximum(deviance, 0) / dispersion[far])
+    return z / np.float32(math.sqrt(1 + np.pi / 2 / ARC))
 
 
 def dispersion_z(ratio: np.ndarray, rate: np.ndarray, degrees: float) -> np.ndarray:
@@ -318,14 +323,22 @@ def dispersion_z(ratio: np.ndarray, rate: np.ndarray, degrees: float) -> np.ndar
     """
     if degrees < 1:
         return np.full(np.shape(ratio), np.nan, np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = (8 + 4 / np.maximum(rate, 1e-3)) / math.sqrt(8 * degrees)
+    with np.errstate(invalid="ignore"):
+        z = (ratio - 1) / np.float32(math.sqrt(2 / degrees))
+        # Cube roots take their time, and near the middle they change little
+        far = np.abs(z) > NEAR
+        skewness = (8 + 4 / np.maximum(rate[far], 1e-3)) / math.sqrt(8 * degrees)
         shape = 4 / skewness**2
-        deviate = (ratio - 1) / math.sqrt(2 / degrees)
-        cube_root = np.cbrt(np.maximum(1 + deviate * skewness / 2, 0))
-        z = 3 * np.sqrt(shape) * (cube_root - (1 - 1 / (9 * shape)))
-        z[~(shape > 0.5)] = np.nan
+        cube_root = np.cbrt(np.maximum(1 + z[far] * skewness / 2, 0))
+        z[far] = 3 * np.sqrt(shape) * (cube_root - (1 - 1 / (9 * shape)))
+        z[rate < _least_rate(degrees)] = np.nan
     return z
+
+
+def _least_rate(degrees: float) -> float:
+    """Photons a frame below which the gamma distribution has a shape below 0.5."""
+    largest = math.sqrt(8) * math.sqrt(8 * degrees)
+    return 4 / (largest - 8) if largest > 8 else math.inf
 
 
 def standardised(z: np.ndarray, arcs: Arcs) -> np.ndarray:

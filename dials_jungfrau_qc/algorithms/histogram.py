@@ -12,6 +12,9 @@ from dials_jungfrau_qc.algorithms.value_counts import ValueCounts
 # scitbx/histogram.h: a value this share of a bin outside the range still counts
 RELATIVE_TOLERANCE = 1e-4
 
+# Logarithmic bins do not follow the data below this, counts: rounding errors live there
+SMALLEST = 1e-6
+
 # An end of a logarithmic range that misses an edge by this share of a bin lies on it
 ROUNDING = 1e-9
 
@@ -117,7 +120,7 @@ def logarithmic_edges(
     whatever their range, and can be laid over each other.
 
     Args:
-        values: What is to be binned; only finite values above 0 matter.
+        values: What is to be binned; only finite values of at least SMALLEST matter.
         bins_per_decade: The number of bins a decade.
         minimum: Lower end in place of the smallest value.
         maximum: Upper end in place of the largest value.
@@ -128,7 +131,7 @@ def logarithmic_edges(
     Raises:
         ValueError: The ends are not positive or not in order.
     """
-    positive = values[np.isfinite(values) & (values > 0)]
+    positive = values[np.isfinite(values) & (values >= SMALLEST)]
     low = minimum if minimum is not None else (positive.min() if positive.size else 1.0)
     high = (
         maximum if maximum is not None else (positive.max() if positive.size else 10.0)
@@ -149,6 +152,35 @@ def logarithmic_edges(
     if maximum is None and high >= 10 ** (last / bins_per_decade):
         last += 1
     return 10 ** (np.arange(first, last + 1) / bins_per_decade)
+
+
+def widening_histogram(counted: ValueCounts, bins_per_decade: int = 40) -> Histogram:
+    """Bins that hold one whole number each at first, and widen with the value.
+
+    For pixel values on a logarithmic axis: near the first gain switch every count is
+    seen by itself, near saturation many are taken together.
+
+    Args:
+        counted: The values; those below 0.5 count as below.
+        bins_per_decade: The number of bins a decade where they are wide.
+    """
+    highest = max(float(counted.values[-1]) if len(counted.values) else 0.0, 1.0)
+    n_edges = math.ceil(math.log10(highest + 1) * bins_per_decade) + 1
+    # Bins never narrower than one count, with edges between whole numbers
+    wide = np.round(10 ** (np.arange(n_edges + 1) / bins_per_decade))
+    edges = np.unique(wide) - 0.5
+    bins = np.searchsorted(edges, counted.values, side="right") - 1
+    inside = (bins >= 0) & (bins < len(edges) - 1)
+    binned = np.bincount(
+        bins[inside], weights=counted.counts[inside], minlength=len(edges) - 1
+    )
+    return Histogram(
+        edges=edges,
+        centres=(edges[1:] + edges[:-1]) / 2,
+        counts=binned.astype(np.int64),
+        n_below=int(counted.counts[bins < 0].sum()),
+        n_above=int(counted.counts[bins >= len(edges) - 1].sum()),
+    )
 
 
 def logarithmic_histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:

@@ -44,18 +44,21 @@ from tqdm import tqdm
 import libtbx.phil
 
 import dials.util
-import dials.util.log
-from dials_jungfrau_qc._version import __version__
-from dials_jungfrau_qc.io.arguments import Arguments, parse_arguments, user_errors
-from dials_jungfrau_qc.io.compat import available_cores, dials_version
+from dials_jungfrau_qc.io.arguments import (
+    Arguments,
+    begin_log,
+    parse_arguments,
+    user_errors,
+)
+from dials_jungfrau_qc.io.compat import available_cores
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.output import OutputFiles
+from dials_jungfrau_qc.io.output import OutputFiles, envelope
 from dials_jungfrau_qc.io.output_folder import CONTENTS, new_folder
-from dials_jungfrau_qc.io.simulation_parameters import PHIL, build_models, is_auto
 from dials_jungfrau_qc.simulation.nxmx import FileModel
+from dials_jungfrau_qc.simulation.parameters import PHIL, build_models, is_auto
 from dials_jungfrau_qc.simulation.series import Simulation, prepare
 from dials_jungfrau_qc.simulation.sweep_files import sweep_path, write_sweep
-from dials_jungfrau_qc.simulation.truth import describe
+from dials_jungfrau_qc.simulation.truth import describe, verdict
 
 logger = logging.getLogger("dials.jungfrau_qc.simulate_jungfrau")
 
@@ -85,7 +88,7 @@ def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
             raise InputError(str(e)) from e
         except OSError as e:
             raise InputError(
-                f"{params.output.directory}: cannot be written: {e}"
+                f"{params.output.directory}: cannot be written: {e.strerror or e}"
             ) from e
 
 
@@ -95,27 +98,20 @@ def _simulate(arguments: Arguments, models: dict[str, Any]) -> None:
     directory = Path(params.output.directory)
     files = models.pop("files")
     with new_folder(directory, params.output.overwrite) as aside:
-        dials.util.log.config(
-            verbosity=arguments.verbosity, logfile=str(aside / params.output.log)
-        )
-        logger.info(
-            "dials.simulate_jungfrau, dials_jungfrau_qc %s, %s",
-            __version__,
-            dials_version(),
-        )
-        if arguments.changed:
-            logger.info(
-                "Parameters that differ from the default:\n%s", arguments.changed
-            )
+        begin_log(arguments, aside)
         simulation = prepare(**models)
         paths = _write_sweeps(simulation, params, files, aside)
+        results = describe(simulation, models["detector"])
         truth = {
-            "program": "dials.simulate_jungfrau",
-            "version": __version__,
-            "dials_version": dials_version(),
-            "parameters": arguments.all_parameters,
+            **envelope(
+                "dials.simulate_jungfrau",
+                arguments.all_parameters,
+                [],
+                verdict(results),
+                aside,
+            ),
             "models": {name: asdict(model) for name, model in models.items()},
-            **describe(simulation, models["detector"]),
+            **results,
         }
         for sweep, path in zip(truth["sweeps"], paths):
             sweep["file"] = path.as_posix()
@@ -164,16 +160,7 @@ def _log_results(
         len(simulation.reflections),
         len(simulation.pixels.faults),
     )
-    switch = truth["gain_switch"]
-    if switch is None:
-        logger.info("The detector does not switch gains")
-    else:
-        logger.info(
-            "First gain switch at %.2f photons, J = %.2f photons",
-            switch["position"],
-            switch["area"],
-        )
-    logger.info("Pixels pile up at %.0f photons", truth["ceiling"]["median"])
+    logger.info(truth["verdict"])
     for sweep in truth["sweeps"]:
         logger.info("Written: %s", directory / sweep["file"])
     logger.info("What was put in: %s", directory / CONTENTS)

@@ -114,10 +114,21 @@ def start_program(arguments: Arguments) -> Path:
     Raises:
         InputError: It cannot be written to.
     """
+    output = arguments.params.output
+    directory = prepare_directory(Path(output.directory or "."))
+    begin_log(arguments, directory)
+    return directory
+
+
+def begin_log(arguments: Arguments, directory: Path) -> None:
+    """Begin the log with the version and the parameters that the user changed.
+
+    Raises:
+        InputError: The log cannot be written.
+    """
     import dials.util.log
 
     output = arguments.params.output
-    directory = prepare_directory(Path(output.directory or "."))
     logfile = directory / output.log if output.log else None
     try:
         dials.util.log.config(
@@ -130,7 +141,6 @@ def start_program(arguments: Arguments) -> Path:
         logger.info(
             "The following parameters have been modified:\n%s\n", arguments.changed
         )
-    return directory
 
 
 def split_paths(args: Sequence[str]) -> tuple[list[str], list[Path]]:

@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     Programs end with this message alone: no traceback, exit status 1.
     """
+
+
+class FrameError(ValueError):
+    """One frame cannot be read; others may."""

@@ -24,6 +24,7 @@ class ExperimentInfo:
     Attributes:
         identifier: The identifier that the reflection table knows it by; may be empty.
         template: Template or first path of its images; empty if there are none.
+        transmission: Of the beam model; 1 where nobody said otherwise.
         panel_names: Shape (p,).
         trusted_ranges: Lower and upper limit of each panel, shape (p, 2).
         d_matrices: The panels' d matrices in mm, shape (p, 3, 3).
@@ -33,6 +34,7 @@ class ExperimentInfo:
 
     identifier: str
     template: str
+    transmission: float
     panel_names: tuple[str, ...]
     trusted_ranges: np.ndarray
     d_matrices: np.ndarray
@@ -46,11 +48,15 @@ def read_experiments(path: Path) -> list[ExperimentInfo]:
     Raises:
         InputError: As for load_experiments.
     """
-    return [_experiment_info(experiment) for experiment in load_experiments(path)]
+    return [experiment_info(experiment) for experiment in load_experiments(path)]
 
 
-def load_experiments(path: Path) -> ExperimentList:
-    """Read an experiment list; the images need not be there.
+def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
+    """Read an experiment list.
+
+    Args:
+        path: The file.
+        check_format: Whether the images have to be there.
 
     Raises:
         InputError: The file is missing or is no experiment list that this DIALS reads.
@@ -61,7 +67,7 @@ def load_experiments(path: Path) -> ExperimentList:
         raise InputError(f"{path}: no such file")
     try:
         experiments = ExperimentListFactory.from_json_file(
-            str(path), check_format=False
+            str(path), check_format=check_format
         )
     except json.JSONDecodeError as e:
         raise InputError(f"{path}: this is not an experiment list ({e})") from e
@@ -82,11 +88,13 @@ def load_experiments(path: Path) -> ExperimentList:
     return experiments
 
 
-def _experiment_info(experiment) -> ExperimentInfo:
+def experiment_info(experiment) -> ExperimentInfo:
+    """What the programs need to know of a dxtbx experiment."""
     panels = list(experiment.detector)
     return ExperimentInfo(
         identifier=experiment.identifier,
         template=image_template(experiment.imageset),
+        transmission=experiment.beam.get_transmission(),
         panel_names=tuple(panel.get_name() for panel in panels),
         trusted_ranges=np.array([panel.get_trusted_range() for panel in panels]),
         d_matrices=np.array([panel.get_d_matrix() for panel in panels]).reshape(

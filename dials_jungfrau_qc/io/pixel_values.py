@@ -46,6 +46,8 @@ class PixelValues:
 
     Attributes:
         counts: The counted values of each group, in the order of the groups.
+        maximum: Highest value among the pixels of each reflection, shape (n,); NaN where
+            no pixel was counted.
         shoebox_sum: Foreground minus background of each reflection, shape (n,), if it
             was asked for.
         n_untrusted: Pixels outside the trusted range in each group, shape (g,), if the
@@ -56,6 +58,7 @@ class PixelValues:
     """
 
     counts: list[ValueCounts]
+    maximum: np.ndarray
     shoebox_sum: np.ndarray | None = None
     n_untrusted: np.ndarray | None = None
     n_at_maximum: np.ndarray | None = None
@@ -71,7 +74,7 @@ def read_pixel_values(
     pixels: str = "foreground",
     trusted: TrustedLimits | None = None,
     sum_shoeboxes: bool = False,
-    progress: Callable[[int], object] = lambda n_shoeboxes: None,
+    progress: Callable[[int], object] = lambda n_rows: None,
 ) -> PixelValues:
     """Count the pixel values in the shoeboxes of reflections.
 
@@ -83,7 +86,7 @@ def read_pixel_values(
         pixels: "foreground", "valid" or "all", by the bits of the shoebox mask.
         trusted: The trusted range of each reflection, if it is known.
         sum_shoeboxes: Also add up foreground minus background.
-        progress: Called with the number of shoeboxes done since the last call.
+        progress: Called with the number of rows done since the last call.
 
     Raises:
         InputError: There are no shoeboxes, or they hold no pixels.
@@ -96,7 +99,8 @@ def read_pixel_values(
     parts: list[list[ValueCounts]] = [[] for _ in range(n_groups)]
     limits = _LimitCounter(trusted, group_of_row, n_groups) if trusted else None
     sums = np.zeros(len(rows)) if sum_shoeboxes else None
-    n_pixels = 0
+    maximum = np.full(len(rows), np.nan)
+    n_pixels, done = 0, 0
     for block in table.iter_shoeboxes(rows, background=sum_shoeboxes):
         n_pixels += block.data.size
         reflection = np.searchsorted(rows, block.rows)
@@ -110,19 +114,23 @@ def read_pixel_values(
                 pixel_group = pixel_group[chosen]
         for group, counted in count_values_by_group(values, pixel_group).items():
             parts[group].append(counted)
+        maximum[reflection] = maximum_by_shoebox(block.data, block.sizes, chosen)
         if limits is not None:
             limits.add(reflection, block.sizes, block.data, chosen)
         if sums is not None:
             signal = np.where(block.mask & FOREGROUND, block.data - block.background, 0)
             sums[reflection] = sum_by_shoebox(signal, block.sizes)
-        progress(len(block.rows))
+        last = int(block.rows.max()) + 1
+        progress(last - done)
+        done = last
     if not n_pixels:
         raise InputError(f"{table.path}: the shoeboxes hold no pixels: {NO_SHOEBOXES}")
     counts = [merge_counts(part) for part in parts]
     if limits is None:
-        return PixelValues(counts, sums)
+        return PixelValues(counts, maximum, sums)
     return PixelValues(
         counts,
+        maximum,
         sums,
         limits.n_untrusted,
         limits.n_at_maximum,
@@ -180,3 +188,27 @@ def sum_by_shoebox(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     cumulative = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     ends = np.cumsum(sizes)
     return cumulative[ends] - cumulative[ends - sizes]
+
+
+def maximum_by_shoebox(
+    values: np.ndarray, sizes: np.ndarray, chosen: np.ndarray | None
+) -> np.ndarray:
+    """Highest chosen value in consecutive pieces of an array.
+
+    Args:
+        values: Shape (sum(sizes),).
+        sizes: Length of each piece, shape (n,); pieces may be empty.
+        chosen: Which values count, same shape as values; all if None.
+
+    Returns:
+        Shape (n,) float64; NaN where none was chosen or finite.
+    """
+    if chosen is not None:
+        values = np.where(chosen, values, np.float32(-np.inf))
+    maximum = np.full(len(sizes), np.nan)
+    filled = np.flatnonzero(sizes)
+    if len(filled):
+        starts = (np.cumsum(sizes) - sizes)[filled]
+        maximum[filled] = np.fmax.reduceat(values, starts)
+    maximum[~np.isfinite(maximum)] = np.nan
+    return maximum

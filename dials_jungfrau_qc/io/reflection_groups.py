@@ -129,11 +129,10 @@ def make_groups(
     ids = all_ids[rows]
     present = sorted({*np.unique(all_ids[all_ids >= 0]).tolist(), *table.identifiers})
     n_experiments = max(n_experiments or 0, present[-1] + 1)
-    digits = len(str(n_experiments - 1))
     several = len(present) > 1
 
     def group(id_: int, panel: int | None) -> Group:
-        suffix = f"_{id_:0{digits}d}" if several else ""
+        suffix = group_suffix(id_, n_experiments) if several else ""
         if panel is not None:
             suffix += f"_panel{panel}"
         return Group(id_, table.identifiers.get(id_, ""), panel, suffix)
@@ -150,6 +149,13 @@ def make_groups(
         np.stack([ids, panels], axis=1), axis=0, return_inverse=True
     )
     return [group(int(i), int(p)) for i, p in keys], index.ravel()
+
+
+def group_suffix(id_: int, n_experiments: int) -> str:
+    """The number of an experiment in file names, as dials.split_experiments writes it."""
+    if n_experiments == 1:
+        return ""
+    return f"_{id_:0{len(str(n_experiments - 1))}d}"
 
 
 def file_stem(path: Path) -> str:

@@ -31,6 +31,7 @@ from dials_jungfrau_qc.io.reflection_groups import (
     make_groups,
     select_reflections,
 )
+from dials_jungfrau_qc.io.transmissions import find_transmissions
 
 INTEGRATED = "summation intensity from integration"
 SPOT_FINDING = "raw sum of the strong pixels, from spot finding"
@@ -62,7 +63,12 @@ class SpotPixels:
         intensities: Their intensities; None if there are none.
         quantity: What the intensities are, in words.
         trusted: Counts against the trusted range, if it and the pixels are known.
-        resolution: Lowest and highest resolution in A, if the geometry is known.
+        trusted_maximum: Highest upper limit of the trusted range of its panels, if known.
+        resolution: Resolution of each reflection in A, shape (n,), if the geometry is known.
+        maximum: Highest pixel of each reflection, shape (n,), if there are pixels.
+        image: Image number of each reflection from 0, shape (n,), if known.
+        transmission: Transmission of the beam, if it is known.
+        thresholded: Whether the pixels are only those above the threshold of spot finding.
     """
 
     group: Group
@@ -75,7 +81,12 @@ class SpotPixels:
     intensities: IntensityCounts | None
     quantity: str
     trusted: TrustedCounts | None
-    resolution: tuple[float, float] | None
+    trusted_maximum: float | None
+    resolution: np.ndarray | None
+    maximum: np.ndarray | None
+    image: np.ndarray | None
+    transmission: float | None
+    thresholded: bool
 
 
 def read_spot_pixels(
@@ -84,7 +95,7 @@ def read_spot_pixels(
     reflections: str = "Auto",
     pixels: str = "foreground",
     group_by: str = "experiment",
-    progress: Callable[[int], object] = lambda n_shoeboxes: None,
+    progress: Callable[[int], object] = lambda n_rows: None,
 ) -> tuple[Selection, list[SpotPixels]]:
     """Read the pixel values and intensities of the spots of a table.
 
@@ -94,7 +105,7 @@ def read_spot_pixels(
         reflections: "Auto", "indexed", "strong", "integrated" or "all".
         pixels: "foreground", "valid" or "all", by the shoebox mask.
         group_by: "experiment", "panel" or "none".
-        progress: Called with the number of shoeboxes done since the last call.
+        progress: Called with the number of rows done since the last call.
 
     Returns:
         Which reflections were taken, and what was found in each group.
@@ -110,6 +121,8 @@ def read_spot_pixels(
     )
     has_sums = "intensity.sum.value" in table.column_names
     integrated = _integrated(table, rows)
+    integrated_any = bool(integrated.any())
+    limits = _trusted_limits(table, rows, experiments)
     values = None
     if "shoebox" in table.column_names:
         values = read_pixel_values(
@@ -118,11 +131,11 @@ def read_spot_pixels(
             group_of_row,
             len(groups),
             pixels,
-            _trusted_limits(table, rows, experiments),
+            limits,
             sum_shoeboxes=not has_sums,
             progress=progress,
         )
-    elif not has_sums or not integrated.any():
+    elif not has_sums or not integrated_any:
         raise InputError(
             f"{table.path}: the reflections have no shoeboxes, so there are no pixels to "
             f"look at: {NO_SHOEBOXES}"
@@ -132,11 +145,13 @@ def read_spot_pixels(
         intensities, quantity, integrated = values.shoebox_sum, FROM_SHOEBOXES, None
     else:
         intensities = table.read("intensity.sum.value")[rows]
-        quantity = INTEGRATED if integrated.any() else SPOT_FINDING
-        integrated = integrated if integrated.any() else None
+        quantity = INTEGRATED if integrated_any else SPOT_FINDING
+        integrated = integrated if integrated_any else None
 
     resolution = _resolution(table, rows, experiments)
+    image = _image_numbers(table, rows)
     images = _images(experiments, groups)
+    transmissions = _transmissions(experiments, groups)
     order = np.argsort(group_of_row, kind="stable")
     ends = np.cumsum(np.bincount(group_of_row, minlength=len(groups)))
     results = []
@@ -157,7 +172,12 @@ def read_spot_pixels(
                 ),
                 quantity=quantity,
                 trusted=_trusted_counts(values, index, members),
-                resolution=_range(resolution, members),
+                trusted_maximum=_trusted_maximum(limits, members),
+                resolution=None if resolution is None else resolution[members],
+                maximum=values.maximum[members] if values else None,
+                image=None if image is None else image[members],
+                transmission=transmissions[index],
+                thresholded=not integrated_any,
             )
         )
     return selection, results
@@ -253,13 +273,34 @@ def _resolution(
     return d
 
 
-def _range(
-    resolution: np.ndarray | None, members: np.ndarray
-) -> tuple[float, float] | None:
-    if resolution is None or not len(members):
+def _trusted_maximum(limits: TrustedLimits | None, members: np.ndarray) -> float | None:
+    if limits is None or not len(members):
         return None
-    d = resolution[members]
-    return float(d.max()), float(d.min())
+    return float(limits.high[members].max())
+
+
+def _image_numbers(table: ReflectionFile, rows: np.ndarray) -> np.ndarray | None:
+    if "xyzobs.px.value" not in table.column_names:
+        return None
+    return table.read("xyzobs.px.value")[rows, 2]
+
+
+def _transmissions(
+    experiments: Sequence[ExperimentInfo] | None, groups: Sequence[Group]
+) -> list[float | None]:
+    """Transmission of each group as far as something records it."""
+    if not experiments:
+        return [None] * len(groups)
+    known = [recorded_transmission(experiment) for experiment in experiments]
+    return [None if group.id is None else known[group.id] for group in groups]
+
+
+def recorded_transmission(experiment: ExperimentInfo) -> float | None:
+    """Transmission by the beam model, the image file or its name; None if none says."""
+    try:
+        return find_transmissions([experiment])[0].value
+    except InputError:
+        return None
 
 
 def _images(

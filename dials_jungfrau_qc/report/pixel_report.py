@@ -2,20 +2,182 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram
+from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
+from dials_jungfrau_qc.algorithms.pixel_verdict import intensity_words, switch_words
 from dials_jungfrau_qc.algorithms.value_counts import describe
+from dials_jungfrau_qc.io.pixel_analysis import PixelAnalysis
 from dials_jungfrau_qc.io.spot_pixels import SPOT_FINDING, SpotPixels
+from dials_jungfrau_qc.report.feature_plots import (
+    peakogram,
+    switch_by_group_plot,
+    switch_fit_plot,
+)
+from dials_jungfrau_qc.report.feature_report import (
+    features_json,
+    group_paragraph,
+    intensity_json,
+    joint_json,
+    pile_up_table,
+    switch_table,
+)
 from dials_jungfrau_qc.report.html import Section, Table
-from dials_jungfrau_qc.report.plots import pixel_values_plot, spot_intensities_plot
+from dials_jungfrau_qc.report.plots import (
+    pixel_values_log_plot,
+    pixel_values_plot,
+    spot_intensities_plot,
+)
 
 SPOT_FINDING_NOTE = (
     "These intensities are raw sums of the strong pixels of spot finding: the threshold is "
     "part of them. For a verdict on intensities run dials.pixel_histogram integrated.refl."
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelReport:
+    """The results of dials.pixel_histogram in every form.
+
+    Attributes:
+        spots: The groups.
+        histograms: Pixel histogram of each; None without pixels.
+        intensities: Intensity histogram of each; None without intensities.
+        analysis: What was found; None if nothing was looked for.
+    """
+
+    spots: Sequence[SpotPixels]
+    histograms: Sequence[Histogram | None]
+    intensities: Sequence[Histogram | None]
+    analysis: PixelAnalysis | None
+
+    @property
+    def n_files(self) -> int:
+        """The number of histogram files."""
+        return sum(h is not None for h in (*self.histograms, *self.intensities))
+
+    @property
+    def _with_pixels(self) -> list[tuple[SpotPixels, PixelFeatures]]:
+        if self.analysis is None:
+            return []
+        return [
+            (group, found)
+            for group, found in zip(self.spots, self.analysis.features)
+            if found is not None
+        ]
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """Tables with their headings, for the console."""
+        tables = []
+        if any(h is not None for h in self.histograms):
+            tables.append(
+                ("Pixel values (counts)", pixel_table(self.spots, self.histograms))
+            )
+        with_intensities = self._intensity_groups()
+        if with_intensities[0]:
+            heading = f"Spot intensities: {quantities(self.spots)}"
+            tables.append((heading, intensity_table(*with_intensities)))
+        return tables
+
+    def paragraphs(self) -> list[str]:
+        """What was found in each group, and in all of them."""
+        paragraphs = [
+            f"{group_label(group)}\n{group_paragraph(group, found)}"
+            for group, found in self._with_pixels
+        ]
+        if self.analysis is None:
+            return paragraphs
+        panels = self.analysis.panels
+        if panels is not None and panels.different:
+            names = [group_label(group) for group, _ in self._with_pixels]
+            paragraphs.append(
+                "Panels whose gain switch differs from the others: "
+                + ", ".join(names[i] for i in panels.different)
+            )
+        if any(group.intensities for group in self.spots):
+            paragraphs.append(intensity_words(self.analysis.intensities))
+        return paragraphs
+
+    def as_json(self) -> dict[str, Any]:
+        """The part of the JSON that is this program's."""
+        features = self.analysis.features if self.analysis else [None] * len(self.spots)
+        groups = [
+            _group_result(group, histogram, intensity) | features_json(group, found)
+            for group, histogram, intensity, found in zip(
+                self.spots, self.histograms, self.intensities, features
+            )
+        ]
+        if self.analysis is None:
+            return {"groups": groups}
+        names = [group_label(group) for group, _ in self._with_pixels]
+        return {
+            "groups": groups,
+            **joint_json(self.analysis.joint, self.analysis.panels, names),
+            "intensity_discontinuity": intensity_json(self.analysis.intensities),
+        }
+
+    def sections(self) -> list[Section]:
+        """The parts of the page."""
+        sections = []
+        drawn = [(g, h) for g, h in zip(self.spots, self.histograms) if h is not None]
+        if drawn:
+            labels = [group_label(group) for group, _ in drawn]
+            sections.append(
+                Section(
+                    "Pixel values",
+                    plots=pixel_values_plot(labels, [h for _, h in drawn])
+                    | pixel_values_log_plot(labels, [g.pixels for g, _ in drawn]),
+                    tables=[Table(pixel_table(self.spots, self.histograms))],
+                )
+            )
+        if self._with_pixels:
+            sections.append(self._switch_section())
+        groups, histograms = self._intensity_groups()
+        if groups:
+            quantity = quantities(self.spots)
+            text = [intensity_words(self.analysis.intensities)] if self.analysis else []
+            sections.append(
+                Section(
+                    "Spot intensities",
+                    plots=spot_intensities_plot(
+                        [group_label(g) for g in groups], histograms, quantity
+                    ),
+                    tables=[Table(intensity_table(groups, histograms))],
+                    text=[SPOT_FINDING_NOTE] if SPOT_FINDING in quantity else text,
+                )
+            )
+        return sections
+
+    def _switch_section(self) -> Section:
+        groups, features = zip(*self._with_pixels)
+        labels = [group_label(group) for group in groups]
+        joint = self.analysis.joint
+        together = (
+            f"All together: gain switch {switch_words(joint.switch)}."
+            if joint.switch
+            else "All together: no gain switch is called."
+        )
+        return Section(
+            "Gain switch and pile-up",
+            text=[together],
+            plots=switch_fit_plot(labels, features)
+            | switch_by_group_plot(
+                [group_name(group) for group in groups], features, joint
+            )
+            | peakogram(labels, groups, features, joint),
+            tables=[
+                Table(switch_table(labels, features)),
+                Table(pile_up_table(labels, groups, features)),
+            ],
+        )
+
+    def _intensity_groups(self) -> tuple[list[SpotPixels], list[Histogram]]:
+        found = [(g, h) for g, h in zip(self.spots, self.intensities) if h is not None]
+        return [g for g, _ in found], [h for _, h in found]
 
 
 def group_name(spots: SpotPixels) -> str:
@@ -55,7 +217,7 @@ def pixel_table(
 ) -> list[list[str]]:
     """A row a group with the pixels and the statistics of their values."""
     trusted = any(group.trusted for group in spots)
-    resolution = any(group.resolution for group in spots)
+    resolution = any(group.resolution is not None for group in spots)
     edges = next((h.edges for h in histograms if h is not None), (0, 0))
     rows = [
         ["Group", "Reflections", "Pixels", "Zeros", "Mean", "Median", "99.9 %"]
@@ -68,7 +230,7 @@ def pixel_table(
         + (["Resolution\n(A)"] if resolution else [])
     ]
     for group, histogram in zip(spots, histograms):
-        row = [group_label(group), str(group.n_reflections)]
+        row = [group_label(group), str(group.n_reflections or "")]
         if group.pixels is None:
             row += [""] * 9
         else:
@@ -97,9 +259,7 @@ def pixel_table(
                 else [""] * 4
             )
         if resolution:
-            row.append(
-                "{:.2f} - {:.2f}".format(*group.resolution) if group.resolution else ""
-            )
+            row.append(_resolution_range(group))
         rows.append(row)
     return rows
 
@@ -133,22 +293,11 @@ def intensity_table(
 
 def quantities(spots: Sequence[SpotPixels]) -> str:
     """What the intensities of all groups are, in words."""
-    return "; ".join(dict.fromkeys(group.quantity for group in spots))
-
-
-def group_results(
-    spots: Sequence[SpotPixels],
-    histograms: Sequence[Histogram | None],
-    intensity_histograms: Sequence[Histogram],
-) -> list[dict[str, Any]]:
-    """The groups as they stand in the JSON."""
-    return [
-        _group_result(*group) for group in zip(spots, histograms, intensity_histograms)
-    ]
+    return "; ".join(dict.fromkeys(g.quantity for g in spots if g.quantity))
 
 
 def _group_result(
-    spots: SpotPixels, histogram: Histogram | None, intensity: Histogram
+    spots: SpotPixels, histogram: Histogram | None, intensity: Histogram | None
 ) -> dict[str, Any]:
     result = {
         "id": spots.group.id,
@@ -185,10 +334,13 @@ def _group_result(
             },
         }
     result["trusted_range"] = spots.trusted
-    result["resolution"] = (
-        dict(zip(("d_max", "d_min"), spots.resolution)) if spots.resolution else None
-    )
-    result["intensity"] = {
+    result["resolution"] = None
+    if spots.resolution is not None and len(spots.resolution):
+        result["resolution"] = {
+            "d_max": spots.resolution.max(),
+            "d_min": spots.resolution.min(),
+        }
+    result["intensity"] = intensity and {
         "quantity": spots.quantity,
         "n_below": intensity.n_below - spots.intensities.n_not_positive,
         "n_above": intensity.n_above,
@@ -201,34 +353,10 @@ def _group_result(
     return result
 
 
-def report_sections(
-    spots: Sequence[SpotPixels],
-    histograms: Sequence[Histogram | None],
-    intensity_histograms: Sequence[Histogram],
-) -> list[Section]:
-    """The parts of the page."""
-    sections = []
-    drawn = [(group_label(g), h) for g, h in zip(spots, histograms) if h is not None]
-    if drawn:
-        sections.append(
-            Section(
-                "Pixel values",
-                plots=pixel_values_plot(*zip(*drawn)),
-                tables=[Table(pixel_table(spots, histograms))],
-            )
-        )
-    quantity = quantities(spots)
-    sections.append(
-        Section(
-            "Spot intensities",
-            plots=spot_intensities_plot(
-                [group_label(g) for g in spots], intensity_histograms, quantity
-            ),
-            tables=[Table(intensity_table(spots, intensity_histograms))],
-            text=[SPOT_FINDING_NOTE] if SPOT_FINDING in quantity else [],
-        )
-    )
-    return sections
+def _resolution_range(spots: SpotPixels) -> str:
+    if spots.resolution is None or not len(spots.resolution):
+        return ""
+    return f"{spots.resolution.max():.2f} - {spots.resolution.min():.2f}"
 
 
 def _number(value: float, form: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.histogram import Histogram
+from dials_jungfrau_qc.algorithms.histogram import Histogram, widening_histogram
+from dials_jungfrau_qc.algorithms.value_counts import ValueCounts
 
 Plots = dict[str, dict[str, Any]]
 
@@ -100,7 +101,7 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
                     "exponentformat": "power",
                 },
                 "hovermode": "x unified" if len(shown) <= 8 else "closest",
-                "updatemenus": [_range_buttons(presets)],
+                "updatemenus": [range_buttons(presets)],
             },
             "help": (
                 "How often each value occurs among the pixels under the spots, on a "
@@ -114,6 +115,59 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
                 "In strong and indexed reflections only pixels above the local threshold of "
                 "spot finding are foreground: the rise at the left end is that threshold."
                 + note
+            ),
+        }
+    }
+
+
+def pixel_values_log_plot(
+    labels: Sequence[str], counted: Sequence[ValueCounts]
+) -> Plots:
+    """Overlay of the pixel values over their whole range, on logarithmic axes.
+
+    Args:
+        labels: Name of each group.
+        counted: Its counted pixel values.
+    """
+    data = []
+    for index, (label, values) in enumerate(zip(labels, counted[:MAX_LINES])):
+        histogram = widening_histogram(values)
+        density = histogram.counts / np.diff(histogram.edges)
+        data.append(
+            {
+                "x": [float(f"{x:.6g}") for x in histogram.centres],
+                "y": [float(f"{y:.4g}") or None for y in density],
+                "type": "scatter",
+                "mode": "lines+markers",
+                "marker": {"size": 3},
+                "line": {**line_style(index), "shape": "hvh"},
+                "name": label,
+                "hovertemplate": "%{x:.5g}: %{y:.4g} pixels a count",
+            }
+        )
+    return {
+        "pixel_values_log": {
+            "data": data,
+            "layout": {
+                "title": {"text": "Pixel values, over the whole range"},
+                "xaxis": {
+                    "title": {"text": "Pixel value (counts)"},
+                    "type": "log",
+                    "exponentformat": "power",
+                },
+                "yaxis": {
+                    "title": {"text": "Pixels a count"},
+                    "type": "log",
+                    "exponentformat": "power",
+                },
+                "hovermode": "closest",
+            },
+            "help": (
+                "The same values in bins that widen with the value, divided by the width of "
+                "the bin, so that the few pixels of the strongest spots show. Pixels whose "
+                "third gain has no codes left pile up in a bump near 10 000 counts; a curve "
+                "that ends without a bump is not saturated."
+                + _note(len(counted), "curves")
             ),
         }
     }
@@ -178,7 +232,7 @@ def _note(n: int, what: str) -> str:
     return f"\n\nOnly the first {MAX_LINES} of {n} {what} are drawn; the JSON has all."
 
 
-def _range_buttons(presets: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Any]:
+def range_buttons(presets: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Any]:
     """Buttons that set the range of the horizontal axis."""
     return {
         "type": "buttons",

@@ -51,6 +51,25 @@ def describe(simulation: Simulation, detector: DetectorModel) -> dict[str, Any]:
     }
 
 
+def verdict(truth: dict[str, Any]) -> str:
+    """What an analysis of the pixels should find, in one sentence.
+
+    Args:
+        truth: From describe.
+
+    Returns:
+        The sentence.
+    """
+    pile_up = f"pixels pile up at {truth['ceiling']['median']:.0f} photons"
+    switch = truth["gain_switch"]
+    if switch is None:
+        return f"The detector does not switch gains, and {pile_up}."
+    return (
+        f"The gain switches at {switch['position']:.2f} photons with "
+        f"J = {switch['area']:.2f} photons, and {pile_up}."
+    )
+
+
 def _valid(simulation: Simulation) -> np.ndarray:
     return simulation.pixel_mask == 0
 

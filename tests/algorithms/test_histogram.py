@@ -7,15 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dials_jungfrau_qc.algorithms.histogram import (
+    SMALLEST,
     bin_edges,
     logarithmic_edges,
     logarithmic_histogram,
     pixel_histogram,
+    widening_histogram,
 )
 from dials_jungfrau_qc.algorithms.value_counts import count_values
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data(), low=st.sampled_from([0.0, -3.5, 7.0]))
 @pytest.mark.parametrize("width, n_bins", [(1.0, 40), (0.1, 33), (1 / 3, 70), (250, 9)])
 def test_equals_flex_histogram(width, n_bins, low, data):
@@ -67,11 +69,11 @@ def test_ranges_that_make_no_sense(arguments):
     hnp.arrays(np.float64, st.integers(0, 50), elements=st.floats(-10, 1e7)),
     st.integers(1, 40),
 )
-def test_logarithmic_bins_take_every_positive_value(values, bins_per_decade):
+def test_logarithmic_bins_take_every_value_but_the_smallest(values, bins_per_decade):
     edges = logarithmic_edges(values, bins_per_decade, None, None)
     histogram = logarithmic_histogram(values, edges)
-    assert histogram.counts.sum() == np.count_nonzero(values > 0)
-    assert histogram.n_below == np.count_nonzero(values <= 0)
+    assert histogram.counts.sum() == np.count_nonzero(values >= SMALLEST)
+    assert histogram.n_below == np.count_nonzero(values < SMALLEST)
     assert histogram.n_above == 0
     np.testing.assert_allclose(np.diff(np.log10(edges)), 1 / bins_per_decade)
 
@@ -87,3 +89,21 @@ def test_logarithmic_bins_share_their_edges():
 def test_logarithmic_ranges_that_make_no_sense(minimum, maximum):
     with pytest.raises(ValueError, match="positive and in order"):
         logarithmic_edges(np.empty(0), 20, minimum, maximum)
+
+
+@given(hnp.arrays(np.int64, st.integers(0, 60), elements=st.integers(-5, 20000)))
+def test_widening_bins_take_every_count_once(values):
+    histogram = widening_histogram(count_values(values))
+    assert histogram.counts.sum() == np.count_nonzero(values >= 1)
+    assert histogram.n_below == np.count_nonzero(values < 1)
+    assert histogram.n_above == 0
+    assert (
+        histogram.counts.tolist() == np.histogram(values, histogram.edges)[0].tolist()
+    )
+
+
+def test_widening_bins_hold_one_count_each_at_the_switch():
+    histogram = widening_histogram(count_values(np.arange(1, 12000)))
+    narrow = np.diff(histogram.edges)[histogram.edges[:-1] < 17]
+    assert (narrow == 1).all()
+    assert histogram.counts.sum() == 11999

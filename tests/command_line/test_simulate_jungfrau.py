@@ -131,7 +131,7 @@ def test_panels_cut_the_same_image(tmp_path):
     "options",
     [
         ["nproc=3"],
-        ["compression=none", "nproc=2"],
+        ["compression=off", "nproc=2"],
         ["file_layout=master", "images_per_file=1"],
     ],
 )
@@ -196,6 +196,7 @@ def test_lost_images_read_as_no_data(tmp_path):
         (["notch.position=40"], "ceiling"),
         (["attenuator_error=0.1,0.2,0.3"], "one for each"),
         (["n_images=0"], "n_images"),
+        (["sample=../up"], "plain name"),
         (["output.directory=/proc/nowhere/series"], "cannot be made"),
     ],
 )

@@ -69,7 +69,7 @@ def rendered(page: Path, tmp_path: Path) -> str:
 
 def test_every_plot_is_drawn_in_a_browser(page, tmp_path):
     dom = rendered(page, tmp_path)
-    for key in ("pixel_values", "spot_intensities"):
+    for key in ("pixel_values", "pixel_values_log", "spot_intensities"):
         start = dom.index(f'id="{key}"')
         drawn = dom[start : dom.index("</figure>", start)]
         assert drawn.count("main-svg") >= 1

@@ -53,6 +53,16 @@ def test_mean_and_variance_of_flat_illumination(stage, mean, gain_error, offset)
     assert values.var() == pytest.approx(variance, abs=4 * error)
 
 
+@pytest.mark.parametrize("photons", [12, 400, 4000])
+def test_readout_is_unbiased(photons):
+    # Known photons: only noise and rounding are left, and half an ADC unit would show.
+    values = read_out(np.full(N, photons), draw_pixels(UNIFORM, (N,), rng(1)), rng(2))
+    stage = np.searchsorted(UNIFORM.switch_photons, photons)
+    unit = 1 / abs(UNIFORM.gain_per_photon[stage])
+    error = np.hypot(UNIFORM.noise[stage], 0.3) * unit / np.sqrt(N)
+    assert values.mean() == pytest.approx(photons, abs=5 * error + 1e-5 * photons)
+
+
 def measured_area(model, seed, upper=60.0):
     """J from a flat spectrum: how many values are missing below a high count."""
     n = 2_000_000

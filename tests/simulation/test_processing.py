@@ -15,15 +15,16 @@ from dxtbx.model.experiment_list import ExperimentList
 
 from dials.array_family import flex
 from dials_jungfrau_qc.command_line.simulate_jungfrau import phil_scope, run
-from dials_jungfrau_qc.io.simulation_parameters import build_models
+from dials_jungfrau_qc.simulation.parameters import build_models
 from dials_jungfrau_qc.simulation.series import prepare
 
 OPTIONS = {
     "detector": "module",
-    "n_images": "24",
-    "oscillation": "0.4",
+    "n_images": "30",
+    "oscillation": "0.6",
     "transmission": "0.253,1.0",
-    "crystal.mosaicity": "0.15",
+    "crystal.mosaicity": "0.2",
+    "crystal.d_min": "2.9",
     "seed": "2",
 }
 
@@ -51,8 +52,12 @@ def processed(tmp_path_factory):
         "index",
         "imported.expt",
         "strong.refl",
+        # DIALS 3.30 does not decide by itself that sweeps are of one crystal.
+        "joint_indexing=True",
         "n_macro_cycles=1",
         "reflections_per_degree=40",
+        # The best few of the 50 cells that DIALS would refine in turn
+        "max_refine=3",
         cwd=folder,
     )
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import libtbx
@@ -248,7 +249,7 @@ PHIL = (
     + """
     }
 
-    compression = *gzip bitshuffle none
+    compression = *gzip bitshuffle off
       .type = choice
       .help = "Of the images."
 
@@ -302,6 +303,8 @@ def build_models(params: Any) -> dict[str, Any]:
     Raises:
         ValueError: If a parameter is impossible.
     """
+    if params.sample != Path(params.sample or "").name:
+        raise ValueError(f"sample must be a plain name, not {params.sample}")
     preset = PRESETS[params.detector]
     detector = _detector_model(params)
     geometry = Geometry(

@@ -1,0 +1,142 @@
+"""Masks of pixels: DIALS' mask files, and the pixel_mask of NXmx."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dials_jungfrau_qc.io.errors import InputError
+
+
+class _MaskUnpickler(pickle.Unpickler):
+    """Unpickles flex.bool and tuples or lists of it; whatever else runs nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "scitbx_array_family_flex_ext" and name in ("bool", "grid"):
+            from scitbx.array_family import flex
+
+            return getattr(flex, name)
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no mask")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What protocols below 3 call to make bytes; other codecs can do more."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in the encoding {encoding}")
+    return text.encode("latin1")
+
+
+def mask_from_bytes(content: bytes) -> tuple[np.ndarray, ...]:
+    """The mask in the content of a mask file.
+
+    Args:
+        content: A pickled flex.bool or tuple or list of them.
+
+    Returns:
+        A bool array [slow, fast] for each panel, True where the pixel is good.
+
+    Raises:
+        ValueError: It is no mask.
+    """
+    from dxtbx import flumpy
+    from scitbx.array_family import flex
+
+    try:
+        mask = _MaskUnpickler(io.BytesIO(content), encoding="bytes").load()
+    # A damaged pickle can raise anything
+    except Exception as e:
+        raise ValueError(str(e) or type(e).__name__) from e
+    panels = (mask,) if isinstance(mask, flex.bool) else mask
+    if not isinstance(panels, (tuple, list)) or not panels:
+        raise ValueError("it holds neither flex.bool nor a tuple of flex.bool")
+    if not all(isinstance(panel, flex.bool) and panel.nd() == 2 for panel in panels):
+        raise ValueError("not all of it is flex.bool of two dimensions")
+    return tuple(flumpy.to_numpy(panel).copy() for panel in panels)
+
+
+def read_mask(
+    path: Path, shapes: Sequence[tuple[int, int]] | None = None
+) -> tuple[np.ndarray, ...]:
+    """Read a mask file of DIALS without running what a pickle may hold.
+
+    Args:
+        path: The file.
+        shapes: The shape (slow, fast) that each panel must have.
+
+    Returns:
+        A bool array [slow, fast] for each panel, True where the pixel is good.
+
+    Raises:
+        InputError: It cannot be read, is no mask, or has another shape.
+    """
+    try:
+        masks = mask_from_bytes(path.read_bytes())
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read: {e.strerror}") from e
+    except ValueError as e:
+        raise InputError(f"{path}: this is not a mask of DIALS: {e}") from e
+    own = [mask.shape for mask in masks]
+    if shapes is not None and own != [tuple(shape) for shape in shapes]:
+        raise InputError(
+            f"{path}: this mask has {_shapes(own)}, the detector {_shapes(shapes)}"
+        )
+    return masks
+
+
+def _shapes(shapes: Sequence[Sequence[int]]) -> str:
+    distinct = {tuple(shape) for shape in shapes}
+    sizes = " or ".join(f"{slow} x {fast}" for slow, fast in sorted(distinct))
+    n = len(shapes)
+    return f"{n} {'panel' if n == 1 else 'panels'} of {sizes} pixels (slow x fast)"
+
+
+def mask_bytes(masks: Sequence[np.ndarray]) -> bytes:
+    """The content of a mask file: a tuple of flex.bool, which all of DIALS takes.
+
+    Args:
+        masks: A bool array [slow, fast] for each panel, True where the pixel is good.
+    """
+    from dxtbx import flumpy
+
+    panels = tuple(
+        flumpy.from_numpy(np.array(mask, dtype=bool, order="C")) for mask in masks
+    )
+    return pickle.dumps(panels, pickle.HIGHEST_PROTOCOL)
+
+
+def write_nexus_mask(path: Path, bits: np.ndarray) -> None:
+    """Write a pixel_mask where NXmx has it, with the bits that NXdetector defines.
+
+    Args:
+        path: The HDF5 file.
+        bits: uint32 array of the frame, or of (panel, slow, fast); 0 where good.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["default"] = "entry"
+        group = file
+        for name, nx_class in (
+            ("entry", "NXentry"),
+            ("instrument", "NXinstrument"),
+            ("detector", "NXdetector"),
+        ):
+            group = group.create_group(name)
+            group.attrs["NX_class"] = nx_class
+        group.create_dataset(
+            "pixel_mask",
+            data=bits.astype(np.uint32),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )

@@ -1,0 +1,254 @@
+"""Plots of what was found in the pixel values; see plots.py for their form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.gain_switch_joint import JointGainSwitch
+from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
+from dials_jungfrau_qc.io.spot_pixels import SpotPixels
+from dials_jungfrau_qc.report.plots import MAX_LINES, Plots, line_style
+
+# Points of a scatter plot beyond which only the brightest are drawn
+MAX_SPOTS = 20000
+
+
+def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> Plots:
+    """The fit over the histogram of each group, with its residuals below."""
+    data = []
+    for index, (name, feature) in enumerate(zip(names, features[:MAX_LINES])):
+        search = feature.switch
+        if not search.values.size:
+            continue
+        colour = line_style(index)["color"]
+        sigma = np.sqrt(np.maximum(search.expected, 1))
+        x = search.values.tolist()
+        group = {"legendgroup": name, "hoverinfo": "x+y+name"}
+        data += [
+            {
+                "x": x,
+                "y": [n or None for n in search.counts.tolist()],
+                "mode": "markers",
+                "marker": {"color": colour, "size": 5},
+                "name": name,
+                **group,
+            },
+            {
+                "x": x,
+                "y": _rounded(search.expected),
+                "mode": "lines",
+                "line": {"color": colour, "width": 1.5},
+                "name": "fit",
+                "showlegend": False,
+                **group,
+            },
+            {
+                "x": x,
+                "y": _rounded(search.smooth),
+                "mode": "lines",
+                "line": {"color": colour, "width": 1, "dash": "dot"},
+                "name": "without a switch",
+                "showlegend": False,
+                **group,
+            },
+            {
+                "x": x,
+                "y": _rounded((search.counts - search.expected) / sigma),
+                "yaxis": "y2",
+                "mode": "markers",
+                "marker": {"color": colour, "size": 4},
+                "name": "residual",
+                "showlegend": False,
+                **group,
+            },
+        ]
+    if not data:
+        return {}
+    return {
+        "switch_fit": {
+            "data": data,
+            "layout": {
+                "title": {"text": "Fit of the gain switch"},
+                "xaxis": {"title": {"text": "Pixel value (photons)"}, "anchor": "y2"},
+                "yaxis": {
+                    "title": {"text": "Pixels"},
+                    "type": "log",
+                    "exponentformat": "power",
+                    "domain": [0.32, 1],
+                },
+                "yaxis2": {
+                    "title": {"text": "Residual (sigma)"},
+                    "domain": [0, 0.25],
+                    "zeroline": True,
+                },
+                "hovermode": "closest",
+            },
+            "help": (
+                "Points are the histogram, the full line is the fit: a smooth curve folded "
+                "with a detector that switches gains. The dotted line is the smooth curve "
+                "alone, and the lower plot is what the fit leaves, in standard deviations.\n\n"
+                "J is the area between the two, in photons: how far values jump at the "
+                "switch. Negative J is an overlap (values occur twice over, then a step down), "
+                "positive J a deficit (values that do not occur)."
+            ),
+        }
+    }
+
+
+def switch_by_group_plot(
+    names: Sequence[str], features: Sequence[PixelFeatures], joint: JointGainSwitch
+) -> Plots:
+    """Position and J of the switch for each group, with their errors."""
+    called = [(n, f.switch.switch) for n, f in zip(names, features) if f.switch.switch]
+    if not called:
+        return {}
+    labels = [name for name, _ in called]
+
+    def points(value: str, axis: str, index: int, name: str) -> dict:
+        return {
+            "x": labels,
+            "y": [getattr(switch, value) for _, switch in called],
+            "error_y": {
+                "type": "data",
+                "array": [getattr(switch, f"{value}_error") for _, switch in called],
+            },
+            "mode": "markers",
+            "marker": {"color": line_style(index)["color"], "size": 8},
+            "yaxis": axis,
+            "name": name,
+        }
+
+    shapes = []
+    if joint.switch:
+        shapes = [
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "yref": axis,
+                "y0": value,
+                "y1": value,
+                "line": {"dash": "dot", "width": 1, "color": "#555"},
+            }
+            for axis, value in (("y", joint.switch.position), ("y2", joint.switch.area))
+        ]
+    return {
+        "switch_by_group": {
+            "data": [
+                points("position", "y", 0, "position"),
+                points("area", "y2", 1, "J"),
+            ],
+            "layout": {
+                "title": {"text": "The gain switch of each histogram"},
+                "xaxis": {"automargin": True, "anchor": "y2"},
+                "yaxis": {"title": {"text": "Position (photons)"}, "domain": [0.55, 1]},
+                "yaxis2": {"title": {"text": "J (photons)"}, "domain": [0, 0.45]},
+                "shapes": shapes,
+            },
+            "help": (
+                "Where the switch is and how far values jump there, for each sweep or panel, "
+                "with errors of one standard deviation. Dotted: all together. A detector "
+                "switches at the same counts in every sweep."
+            ),
+        }
+    }
+
+
+def peakogram(
+    names: Sequence[str],
+    spots: Sequence[SpotPixels],
+    features: Sequence[PixelFeatures],
+    joint: JointGainSwitch,
+) -> Plots:
+    """The highest pixel of each reflection against its resolution."""
+    drawn = [
+        (i, group)
+        for i, group in enumerate(spots[:MAX_LINES])
+        if group.resolution is not None and group.maximum is not None
+    ]
+    if not drawn:
+        return {}
+    data = []
+    for index, group in drawn:
+        use = np.flatnonzero(np.nan_to_num(group.maximum) > 0)
+        brightest = use[np.argsort(-group.maximum[use])][: MAX_SPOTS // len(drawn)]
+        data.append(
+            {
+                # 1/d^2, on which an axis of resolution is linear
+                "x": _rounded(1 / group.resolution[brightest] ** 2),
+                "y": _rounded(group.maximum[brightest]),
+                "text": [f"{d:.2f} A" for d in group.resolution[brightest]],
+                "type": "scattergl",
+                "mode": "markers",
+                "marker": {
+                    "size": 3,
+                    "color": line_style(index)["color"],
+                    "opacity": 0.6,
+                },
+                "name": names[index],
+                "hovertemplate": "%{text}: %{y}",
+            }
+        )
+    lines = []
+    if joint.switch:
+        lines.append((joint.switch.position, "gain switch"))
+    ceilings = [f.pile_up.pile_up.edge for f in features if f.pile_up.pile_up]
+    if ceilings:
+        lines.append((float(np.median(ceilings)), "pile-up"))
+    highest = max(max(trace["x"], default=0.0) for trace in data) or 1.0
+    ticks = np.linspace(0, highest, 7)[1:]
+    return {
+        "peakogram": {
+            "data": data,
+            "layout": {
+                "title": {"text": "Peakogram"},
+                "xaxis": {
+                    "title": {"text": "Resolution (A)"},
+                    "tickvals": ticks.tolist(),
+                    "ticktext": [f"{x**-0.5:.2f}" for x in ticks],
+                },
+                "yaxis": {
+                    "title": {"text": "Highest pixel of the reflection (counts)"},
+                    "type": "log",
+                    "exponentformat": "power",
+                },
+                "shapes": [
+                    {
+                        "type": "line",
+                        "xref": "paper",
+                        "x0": 0,
+                        "x1": 1,
+                        "y0": value,
+                        "y1": value,
+                        "line": {"dash": "dash", "width": 1.5, "color": "#000"},
+                    }
+                    for value, _ in lines
+                ],
+                "annotations": [
+                    {
+                        "xref": "paper",
+                        "x": 1,
+                        "y": float(np.log10(value)),
+                        "text": text,
+                        "showarrow": False,
+                        "xanchor": "right",
+                        "yanchor": "bottom",
+                    }
+                    for value, text in lines
+                ],
+                "hovermode": "closest",
+            },
+            "help": (
+                "The highest pixel of each reflection against its resolution. Reflections "
+                "above the gain switch have pixels in the second gain; those at the pile-up "
+                "are measured too weak, and are most often at low resolution."
+            ),
+        }
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]

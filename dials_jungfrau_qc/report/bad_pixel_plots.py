@@ -91,7 +91,6 @@ def detector_plot(
                 },
                 "shapes": outlines,
                 "hovermode": "closest",
-                "height": 650,
             },
             "help": (
                 "Every bad pixel, by kind. Pixels that were masked already are not shown. "

@@ -10,6 +10,7 @@ are left alone, and so are pixels that are masked already.
 
 Takes what the program of the same name in DIALS takes, images of any format or an
 experiment list, and prints the same lines: with several panels the panel comes first.
+It is also installed as dials.jungfrau_bad_pixels, a name that is nobody else's.
 
   mask: slow fast bits
 

@@ -35,6 +35,8 @@ setup(
     extras_require={"test": ["hypothesis", "jsonschema", "pytest"]},
     entry_points={
         "console_scripts": [
+            "dials.find_bad_pixels=dials_jungfrau_qc.command_line.find_bad_pixels:run",
+            "dials.jungfrau_bad_pixels=dials_jungfrau_qc.command_line.find_bad_pixels:run",
             "dials.pixel_histogram=dials_jungfrau_qc.command_line.pixel_histogram:run",
             "dials.transmission_linearity=dials_jungfrau_qc.command_line.transmission_linearity:run",
             "dials.simulate_jungfrau=dials_jungfrau_qc.command_line.simulate_jungfrau:run",

@@ -96,7 +96,8 @@ class DxtbxFrames:
     shapes: tuple[tuple[int, int], ...]
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[DxtbxFrames]:
+    def open(self, depth: int = 1) -> Iterator[DxtbxFrames]:
+        """Nothing to open; every frame has memory of its own."""
         yield self
 
     def read(self, index: int) -> list[np.ndarray]:
@@ -154,17 +155,24 @@ class FrameSource:
         return len(self.frames)
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[FrameReader]:
-        """Open the files for reading."""
+    def open(self, depth: int = 1) -> Iterator[FrameReader]:
+        """Open the files for reading.
+
+        Args:
+            depth: A frame holds until so many more have been read.
+        """
         with contextlib.ExitStack() as stack:
-            yield FrameReader(self, stack)
+            yield FrameReader(self, stack, depth)
 
 
 class FrameReader:
     """Reads the frames of a FrameSource; made by FrameSource.open."""
 
-    def __init__(self, source: FrameSource, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, source: FrameSource, stack: contextlib.ExitStack, depth: int = 1
+    ) -> None:
         self.source = source
+        self._depth = depth
         self._stack = stack
         self._open_parts: dict[int, Any] = {}
         self._shadow: list[np.ndarray] | None = None
@@ -177,7 +185,8 @@ class FrameReader:
 
         Returns:
             An array [slow, fast] for each panel: int32, float32 or float64, as dxtbx
-            has it. They hold until the next frame is read, which may take their memory.
+            has it. They hold until as many more frames as the reader's depth are read,
+            which may take their memory.
 
         Raises:
             FrameError: It cannot be read.
@@ -185,7 +194,7 @@ class FrameReader:
         part, index = self.source.frames[k]
         if part not in self._open_parts:
             self._open_parts[part] = self._stack.enter_context(
-                self.source.parts[part].open()
+                self.source.parts[part].open(self._depth)
             )
         frame = self._open_parts[part].read(int(index))
         self._shadow = None
@@ -365,10 +374,11 @@ def static_masks(imageset: Any) -> tuple[np.ndarray, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one process is to do: some frames of a source."""
+    """What one process is to do: some frames of a source, so many at a time."""
 
     source: FrameSource
     frames: np.ndarray
+    depth: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,6 +399,8 @@ def map_frames(
     work: Callable[[Iterator[tuple[int, FrameReader, list[np.ndarray]]]], Result],
     nproc: int = 1,
     frames: Sequence[int] | None = None,
+    groups: Sequence[np.ndarray] | None = None,
+    depth: int = 1,
     max_unreadable: float = 0.1,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
@@ -404,6 +416,8 @@ def map_frames(
             function of a module, or functools.partial of one.
         nproc: Number of processes; 1 reads in this process.
         frames: Places in the source to read, in order; all by default.
+        groups: The same in groups that no two processes may share.
+        depth: How many frames hold at a time, for work that takes several at once.
         max_unreadable: Largest share of frames that may be unreadable; they are skipped.
         executor: Where the shares run; by default a new pool of nproc processes.
         progress: Called with the number of frames done since its last call.
@@ -411,21 +425,27 @@ def map_frames(
     Raises:
         InputError: Too many frames cannot be read, or a process died.
     """
-    places = np.arange(source.n_frames) if frames is None else np.asarray(frames)
-    nproc = max(1, min(nproc, len(places)))
-    shares = [Share(source, part) for part in np.array_split(places, nproc)]
-    limit = math.floor(max_unreadable * len(places))
+    if groups is None:
+        places = np.arange(source.n_frames) if frames is None else np.asarray(frames)
+        groups = places[:, None]
+    nproc = max(1, min(nproc, len(groups)))
+    shares = [
+        Share(source, np.concatenate([groups[i] for i in part]), depth)
+        for part in np.array_split(np.arange(len(groups)), nproc)
+    ]
+    n_frames = sum(map(len, groups))
+    limit = math.floor(max_unreadable * n_frames)
     if nproc == 1 and executor is None:
         done = [_run_share(shares[0], work, limit, progress)]
     else:
         done = _run_in_processes(shares, work, limit, executor, progress)
     unreadable = sum((lost for _, lost in done), Unreadable())
     if unreadable.numbers:
-        check_unreadable(unreadable, len(places), limit)
+        check_unreadable(unreadable, n_frames, limit)
         logger.warning(
             "%d of %d images cannot be read and are left out, the first of them image %d: %s",
             len(unreadable.numbers),
-            len(places),
+            n_frames,
             unreadable.numbers[0],
             unreadable.reason,
         )
@@ -504,6 +524,6 @@ def _run_share(
             if progress:
                 progress(1)
 
-    with share.source.open() as reader:
+    with share.source.open(share.depth) as reader:
         result = work(frames(reader))
     return result, Unreadable(tuple(lost), reasons[0] if reasons else "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,13 @@ class NXmxLayout:
     bit_depth: int | None = None
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[NXmxReader]:
-        """Open the files for reading."""
-        reader = NXmxReader(self)
+    def open(self, depth: int = 1) -> Iterator[NXmxReader]:
+        """Open the files for reading.
+
+        Args:
+            depth: A frame holds until so many more have been read.
+        """
+        reader = NXmxReader(self, depth)
         try:
             yield reader
         finally:
@@ -72,16 +77,16 @@ class NXmxLayout:
 class NXmxReader:
     """Reads frames of one NXmx file; made by NXmxLayout.open.
 
-    A frame is valid until the next one is read, which takes its memory.
+    Memory is used again after as many frames as the reader's depth.
     """
 
-    def __init__(self, layout: NXmxLayout) -> None:
+    def __init__(self, layout: NXmxLayout, depth: int = 1) -> None:
         register_filters()
         self._layout = layout
         self._starts = [segment.start for segment in layout.segments]
         self._files: dict[str, h5py.File] = {}
         self._datasets: dict[Segment, _Dataset] = {}
-        self._buffer = np.empty(0)
+        self._buffers: deque[np.ndarray] = deque(maxlen=depth)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -97,7 +102,7 @@ class NXmxReader:
 
         Returns:
             An array [slow, fast] for each panel, as dxtbx would give it: int32 or
-            float32. They are views of memory that the next frame takes.
+            float32. They are views of memory that a later frame takes.
 
         Raises:
             FrameError: It is not there or cannot be decompressed.
@@ -148,10 +153,14 @@ class NXmxReader:
             and not handle.id.get_chunk_info_by_coord((index, 0, 0))[3]
         ):
             raise ValueError(f"frame {index} was never written")
-        if self._buffer.dtype != handle.dtype or not self._buffer.size:
-            self._buffer = np.empty(self._layout.frame_shape, handle.dtype)
-        handle.read_direct(self._buffer, np.s_[index])
-        return _as_dxtbx(self._buffer)
+        buffer = None
+        if len(self._buffers) == self._buffers.maxlen:
+            buffer = self._buffers.popleft()
+        if buffer is None or buffer.dtype != handle.dtype:
+            buffer = np.empty(self._layout.frame_shape, handle.dtype)
+        self._buffers.append(buffer)
+        handle.read_direct(buffer, np.s_[index])
+        return _as_dxtbx(buffer)
 
 
 @dataclasses.dataclass(frozen=True)

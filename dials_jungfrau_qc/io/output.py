@@ -67,6 +67,18 @@ class OutputFiles:
         except OSError as e:
             raise InputError(f"{path}: cannot be written: {e.strerror}") from e
 
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Write a binary file.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        aside = self.path_for(path)
+        try:
+            aside.write_bytes(content)
+        except OSError as e:
+            raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write JSON; numbers that are not finite become null."""
         self.write_text(path, json.dumps(plain(content), allow_nan=False) + "\n")

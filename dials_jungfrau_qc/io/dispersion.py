@@ -1,0 +1,62 @@
+"""The criterion of DIALS' own dials.find_bad_pixels, for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.frames import FrameSource, process_pool
+from dials_jungfrau_qc.io.sweeps import Sweep
+
+
+def signal_counts(sweep: Sweep, nproc: int) -> np.ndarray:
+    """In how many images each pixel is signal to spot finding.
+
+    The threshold is that of the DIALS that runs, taken from its own program: versions
+    differ in it.
+
+    Args:
+        sweep: A rotation series.
+        nproc: Number of processes.
+
+    Returns:
+        Int array [slow, fast].
+
+    Raises:
+        InputError: DIALS' program does not know such a detector, or cannot read.
+    """
+    from dxtbx import flumpy
+
+    from dials.command_line.find_bad_pixels import find_constant_signal_pixels
+
+    source = sweep.source
+    if len(source.panel_shapes) != 1 or len(sweep.imagesets) != 1:
+        raise InputError(
+            "method=dispersion is for rotation series of detectors with one panel; "
+            "use method=statistics"
+        )
+    images = image_indices(source)
+    try:
+        with process_pool(min(nproc, len(images))) as pool:
+            jobs = [
+                pool.submit(
+                    find_constant_signal_pixels, sweep.imagesets[0], part.tolist()
+                )
+                for part in np.array_split(images, min(nproc, len(images)))
+            ]
+            parts = [flumpy.to_numpy(job.result()) for job in jobs]
+    except (RuntimeError, OSError) as e:
+        raise InputError(f"{sweep.label}: the images cannot be read: {e}") from e
+    return np.sum(parts, axis=0).reshape(source.panel_shapes[0])
+
+
+def image_indices(source: FrameSource) -> Sequence[int]:
+    """The places of images in their imageset as DIALS' program counts them, from 1."""
+    return [int(position) + 1 for position in source.positions]
+
+
+def constant_signal(counts: np.ndarray, n_images: int) -> np.ndarray:
+    """Pixels that are signal in half of the images, as DIALS' program rounds half."""
+    return counts >= max(1, n_images // 2)

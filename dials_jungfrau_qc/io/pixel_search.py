@@ -1,0 +1,343 @@
+"""The search for bad pixels in a sweep: reads its frames, once and a little more."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.bad_pixels import (
+    BadPixels,
+    CombinedPixels,
+    Limits,
+    Look,
+    PanelTests,
+    classify,
+    combine_sweeps,
+    find_suspects,
+    look_places,
+    signal_pixels,
+    test_panel,
+    worst_and_neighbours,
+)
+from dials_jungfrau_qc.algorithms.local_expectation import scattering_angle
+from dials_jungfrau_qc.algorithms.pixel_statistics import (
+    Background,
+    PixelAccumulator,
+    PixelSums,
+    estimate_background,
+    n_blocks,
+)
+from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
+from dials_jungfrau_qc.io.errors import FrameError, InputError
+from dials_jungfrau_qc.io.frames import FrameReader, FrameSource, Unreadable, map_frames
+from dials_jungfrau_qc.io.sweeps import Sweep
+
+# Frames for the background, for the second look, and added up together
+N_SAMPLES = 4
+N_LOOKS = 40
+DEPTH = 4
+
+Frames = Iterator[tuple[int, FrameReader, list[np.ndarray]]]
+Trusted = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """What was found in one sweep.
+
+    Attributes:
+        bad: The bad pixels of each panel.
+        tests: The statistics of each panel.
+        looks: Values in some frames of the suspects of each panel, and of the
+            neighbours of the worst.
+        unreadable: Frames that could not be read.
+    """
+
+    bad: list[BadPixels]
+    tests: list[PanelTests]
+    looks: list[Look]
+    unreadable: Unreadable
+
+
+def search_sweep(
+    sweep: Sweep,
+    limits: Limits,
+    nproc: int = 1,
+    max_unreadable: float = 0.1,
+    progress: Callable[[int], None] | None = None,
+) -> SweepResult:
+    """Find the bad pixels of a sweep.
+
+    Args:
+        sweep: Where its frames are.
+        limits: What counts as a fault.
+        nproc: Number of processes; more than there are blocks of time are of no use.
+        max_unreadable: Largest share of frames that may be unreadable.
+        progress: Called with numbers of frames done.
+
+    Raises:
+        InputError: The frames cannot be read, or all pixels are masked.
+    """
+    source = sweep.source
+    if not any(mask.any() for mask in source.masks):
+        raise InputError(f"{sweep.label}: all pixels are masked already")
+    samples = read_samples(source, look_places(source.n_frames, N_SAMPLES))
+    trusted = [
+        tuple(map(float, limit.limits(panel.dtype)))
+        for limit, panel in zip(source.trusted, samples[0])
+    ]
+    backgrounds = [
+        estimate_background([sample[i] for sample in samples], mask, trusted[i])
+        for i, mask in enumerate(source.masks)
+    ]
+    del samples
+    blocks = np.array_split(np.arange(source.n_frames), n_blocks(source.n_frames))
+    parts, unreadable = map_frames(
+        source,
+        functools.partial(_add_up, backgrounds, trusted, blocks),
+        nproc,
+        groups=blocks,
+        depth=DEPTH,
+        max_unreadable=max_unreadable,
+        progress=progress,
+    )
+    sums = parts[0]
+    for part in parts[1:]:
+        for own, later in zip(sums, part):
+            own.merge(later)
+    del parts
+    with ThreadPoolExecutor(nproc) as pool:
+        tests = [
+            test_panel(own, mask, angle, pool.map)
+            for own, mask, angle in zip(sums, source.masks, scattering_angles(sweep))
+        ]
+    suspects = [
+        find_suspects(test, limits, background.high)
+        for test, background in zip(tests, backgrounds)
+    ]
+    looks = second_look(
+        source,
+        [
+            np.union1d(np.flatnonzero(suspect.any), worst_and_neighbours(test, suspect))
+            for test, suspect in zip(tests, suspects)
+        ],
+        nproc,
+        max_unreadable,
+    )
+    bad = [
+        classify(test, suspect, look.at(np.flatnonzero(suspect.any)), limits, limit)
+        for test, suspect, look, limit in zip(tests, suspects, looks, trusted)
+    ]
+    return SweepResult(bad, tests, looks, unreadable)
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The bad pixels of a detector.
+
+    Attributes:
+        method: statistics or dispersion.
+        panel_names: Name of each panel.
+        masks: What was masked already, a bool array [slow, fast] for each panel, True
+            where the pixel is good.
+        panels: The bad pixels of each panel, of all sweeps together.
+        sweeps: What was found in each sweep; empty for dispersion.
+        numbers: The image numbers of each sweep.
+        skipped: The tests that were left out in each sweep, in words.
+    """
+
+    method: str
+    panel_names: tuple[str, ...]
+    masks: tuple[np.ndarray, ...]
+    panels: list[CombinedPixels]
+    sweeps: list[SweepResult]
+    numbers: list[np.ndarray]
+    skipped: list[tuple[str, ...]]
+
+    @property
+    def n_images(self) -> int:
+        return sum(map(len, self.numbers))
+
+    @property
+    def n_bad(self) -> int:
+        return sum(len(panel.pixels) for panel in self.panels)
+
+    def bad_masks(self) -> list[np.ndarray]:
+        """The bad pixels as bool arrays [slow, fast], True where bad."""
+        masks = []
+        for mask, panel in zip(self.masks, self.panels):
+            bad = np.zeros(mask.shape, bool)
+            bad.reshape(-1)[panel.pixels.index] = True
+            masks.append(bad)
+        return masks
+
+
+def search(
+    sweeps: Sequence[Sweep],
+    limits: Limits,
+    method: str = "statistics",
+    rule: str = "any",
+    nproc: int = 1,
+    max_unreadable: float = 0.1,
+    progress: Callable[[int], None] | None = None,
+) -> Findings:
+    """Find the bad pixels of a detector in one sweep or several.
+
+    Args:
+        sweeps: Of the same detector.
+        limits: What counts as a fault.
+        method: statistics, or dispersion as in DIALS' own program.
+        rule: Bad in any, all or the majority of the sweeps.
+        nproc: Number of processes.
+        max_unreadable: Largest share of frames that may be unreadable.
+        progress: Called with numbers of frames done.
+
+    Raises:
+        InputError: Images cannot be read, or the method is not for such a detector.
+    """
+    found: list[SweepResult] = []
+    if method == "dispersion":
+        bad = [[_signal_pixels(sweep, nproc)] for sweep in sweeps]
+    else:
+        found = [
+            search_sweep(sweep, limits, nproc, max_unreadable, progress)
+            for sweep in sweeps
+        ]
+        bad = [result.bad for result in found]
+    source = sweeps[0].source
+    return Findings(
+        method=method,
+        panel_names=source.panel_names,
+        masks=source.masks,
+        panels=[combine_sweeps(panel, rule) for panel in zip(*bad)],
+        sweeps=found,
+        numbers=[sweep.source.numbers for sweep in sweeps],
+        skipped=[
+            tuple(dict.fromkeys(r for test in result.tests for r in test.skipped))
+            for result in found
+        ]
+        or [() for _ in sweeps],
+    )
+
+
+def _signal_pixels(sweep: Sweep, nproc: int) -> BadPixels:
+    n = sweep.source.n_frames
+    counts = signal_counts(sweep, nproc)
+    return signal_pixels(np.flatnonzero(constant_signal(counts, n)), counts, n)
+
+
+def read_samples(source: FrameSource, places: Iterable[int]) -> list[list[np.ndarray]]:
+    """Read a few frames to keep.
+
+    Raises:
+        InputError: None of them can be read.
+    """
+    samples, error = [], None
+    with source.open() as reader:
+        for k in places:
+            try:
+                samples.append([panel.copy() for panel in reader.read(int(k))])
+            except FrameError as e:
+                error = e
+    if not samples:
+        raise InputError(f"the images cannot be read: {error}")
+    return samples
+
+
+def scattering_angles(sweep: Sweep) -> Iterator[np.ndarray]:
+    """What grows with the scattering angle of the pixels of each panel."""
+    for mask, d_matrix, pixel_size in zip(
+        sweep.source.masks, sweep.d_matrices, sweep.pixel_sizes
+    ):
+        yield scattering_angle(d_matrix, sweep.s0, mask.shape, pixel_size)
+
+
+def _add_up(
+    backgrounds: Sequence[Background],
+    trusted: Sequence[Trusted],
+    blocks: Sequence[np.ndarray],
+    frames: Frames,
+) -> list[PixelSums]:
+    """Work of one process: sums over its frames, block by block."""
+    accumulators = [
+        PixelAccumulator(background, limit)
+        for background, limit in zip(backgrounds, trusted)
+    ]
+    last = np.array([block[-1] for block in blocks])
+    waiting: list[tuple[int, list[np.ndarray]]] = []
+    block = -1
+
+    def add_waiting() -> None:
+        places = [k for k, _ in waiting]
+        for i, accumulator in enumerate(accumulators):
+            accumulator.add([panels[i] for _, panels in waiting], places)
+        waiting.clear()
+
+    for k, _, panels in frames:
+        own = int(np.searchsorted(last, k))
+        if waiting and (len(waiting) == DEPTH or own != block):
+            add_waiting()
+        if own != block and block >= 0:
+            for accumulator in accumulators:
+                accumulator.end_block()
+        block = own
+        waiting.append((k, panels))
+    if waiting:
+        add_waiting()
+    for accumulator in accumulators:
+        accumulator.end_block()
+    return [accumulator.sums for accumulator in accumulators]
+
+
+def second_look(
+    source: FrameSource,
+    pixels: Sequence[np.ndarray],
+    nproc: int,
+    max_unreadable: float,
+) -> list[Look]:
+    """Read the values of some pixels in frames from all over the series.
+
+    Args:
+        source: The frames.
+        pixels: Flat indices for each panel.
+        nproc: Number of processes.
+        max_unreadable: Largest share of frames that may be unreadable.
+    """
+    places = look_places(source.n_frames, N_LOOKS)
+    if not any(map(len, pixels)):
+        return [Look(index, places[:0], np.empty((len(index), 0))) for index in pixels]
+    parts, _ = map_frames(
+        source,
+        functools.partial(_values_at, pixels),
+        nproc,
+        frames=places,
+        max_unreadable=max_unreadable,
+    )
+    seen = np.array([k for part in parts for k, _ in part], dtype=int)
+    frames = [values for part in parts for _, values in part]
+    return [
+        Look(index, seen, np.stack([values[i] for values in frames], axis=1))
+        for i, index in enumerate(pixels)
+    ]
+
+
+def _values_at(
+    pixels: Sequence[np.ndarray], frames: Frames
+) -> list[tuple[int, list[np.ndarray]]]:
+    """Work of one process: values of pixels in each of its frames."""
+    return [
+        (
+            k,
+            [
+                panel.reshape(-1)[index]
+                if panel.flags.c_contiguous
+                else panel[np.unravel_index(index, panel.shape)]
+                for panel, index in zip(panels, pixels)
+            ],
+        )
+        for k, _, panels in frames
+    ]

@@ -1,0 +1,151 @@
+"""Images from the command line, as sweeps whose frames can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.frames import FrameSource, open_frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A rotation series, or stills of one detector taken together.
+
+    Attributes:
+        label: Name for people: the file or the template.
+        source: Its frames.
+        imagesets: The dxtbx imagesets that it was made of.
+        d_matrices: The panels' d matrices in mm, shape (p, 3, 3).
+        pixel_sizes: (fast, slow) of each panel in mm, shape (p, 2).
+        s0: Incident beam vector, shape (3,).
+    """
+
+    label: str
+    source: FrameSource
+    imagesets: tuple[Any, ...]
+    d_matrices: np.ndarray
+    pixel_sizes: np.ndarray
+    s0: np.ndarray
+
+
+def open_sweeps(
+    images: Sequence[Path],
+    experiment_lists: Sequence[Path],
+    numbers: Sequence[int] | None = None,
+    image_range: tuple[int, int] | None = None,
+    stride: int = 1,
+) -> list[Sweep]:
+    """Open images and experiment lists.
+
+    Stills, which make an experiment each, are judged together as one sweep.
+
+    Args:
+        images: Image files.
+        experiment_lists: Files that dials.import or a later program wrote.
+        numbers: Numbers of the images to take from each sweep.
+        image_range: First and last number instead.
+        stride: Take every stride-th of them.
+
+    Raises:
+        InputError: A file cannot be read, holds no images, or detectors differ.
+    """
+    experiments = _from_images(images) if images else []
+    for path in experiment_lists:
+        experiments += _from_list(path)
+    rotations: list[Any] = []
+    stills: list[Any] = []
+    known = set()
+    for experiment in experiments:
+        imageset = experiment.imageset
+        key = (tuple(imageset.paths()), tuple(imageset.indices()))
+        if key in known:
+            # The lattices of one crystal each have an experiment of the same images
+            continue
+        known.add(key)
+        is_rotation = experiment.scan is not None and len(imageset) > 1
+        (rotations if is_rotation else stills).append(experiment)
+    groups = [[experiment] for experiment in rotations] + ([stills] if stills else [])
+    sweeps = [_sweep(group, numbers, image_range, stride) for group in groups]
+    shapes = sweeps[0].source.panel_shapes
+    for sweep in sweeps:
+        if sweep.source.panel_shapes != shapes:
+            raise InputError(
+                f"{sweeps[0].label} and {sweep.label} are of detectors of different "
+                "shape: run the program once for each"
+            )
+    return sweeps
+
+
+def _from_images(paths: Sequence[Path]) -> list[Any]:
+    from dxtbx.model.experiment_list import ExperimentListFactory
+
+    unhandled: list[str] = []
+    try:
+        experiments = list(
+            ExperimentListFactory.from_filenames(
+                [str(path) for path in paths], unhandled=unhandled
+            )
+        )
+    # What the many formats raise has nothing in common
+    except Exception as e:
+        raise InputError(f"{paths[0]}: cannot be read as an image: {_line(e)}") from e
+    if unhandled:
+        raise InputError(f"{unhandled[0]}: dxtbx knows no such image format")
+    return experiments
+
+
+def _from_list(path: Path) -> list[Any]:
+    from dxtbx.model.experiment_list import ExperimentListFactory
+
+    try:
+        experiments = list(ExperimentListFactory.from_json_file(str(path)))
+    except Exception as e:
+        raise InputError(
+            f"{path}: its images cannot be read: {_line(e)}. Was it written by a later "
+            "version of DIALS, or have the images moved?"
+        ) from e
+    if not experiments or any(e.imageset is None for e in experiments):
+        raise InputError(f"{path}: there are no images in this experiment list")
+    return experiments
+
+
+def _sweep(
+    experiments: Sequence[Any],
+    numbers: Sequence[int] | None,
+    image_range: tuple[int, int] | None,
+    stride: int,
+) -> Sweep:
+    imagesets = [experiment.imageset for experiment in experiments]
+    first = experiments[0]
+    if first.detector is None or first.beam is None:
+        raise InputError(f"{_label(imagesets)}: no detector or no beam is known")
+    return Sweep(
+        label=_label(imagesets),
+        source=open_frames(imagesets, numbers, image_range, stride),
+        imagesets=tuple(imagesets),
+        d_matrices=np.array([p.get_d_matrix() for p in first.detector]).reshape(
+            -1, 3, 3
+        ),
+        pixel_sizes=np.array([p.get_pixel_size() for p in first.detector]),
+        s0=np.array(first.beam.get_s0()),
+    )
+
+
+def _label(imagesets: Sequence[Any]) -> str:
+    paths = imagesets[0].paths()
+    template = ""
+    if hasattr(imagesets[0], "get_template"):
+        template = imagesets[0].get_template()
+    name = Path(template or (paths[0] if len(paths) else "images")).name
+    return name if len(imagesets) == 1 else f"{name} and {len(imagesets) - 1} more"
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

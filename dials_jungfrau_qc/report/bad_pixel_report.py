@@ -1,0 +1,233 @@
+"""What dials.find_bad_pixels found, as tables, JSON and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dials_jungfrau_qc.algorithms.bad_pixels import KINDS
+from dials_jungfrau_qc.io.bad_pixel_files import bad_images
+from dials_jungfrau_qc.io.pixel_search import Findings
+from dials_jungfrau_qc.io.sweeps import Sweep
+from dials_jungfrau_qc.io.touched import Touched
+from dials_jungfrau_qc.report.bad_pixel_plots import (
+    detector_plot,
+    distribution_plots,
+    trace_plots,
+)
+from dials_jungfrau_qc.report.html import Section, Table
+
+WORDS = {
+    "dead": "dead",
+    "under_responding": "under-responding",
+    "hot": "over-responding or hot",
+    "noisy": "noisy",
+    "stuck": "stuck at one value",
+    "flickering": "flickering",
+    "wrong_gain": "in the wrong gain",
+    "untrusted": "always outside the trusted range",
+    "signal": "signal in half of the images",
+}
+
+
+def shown_kinds(findings: Findings) -> tuple[str, ...]:
+    """The kinds that the method can find."""
+    return KINDS if findings.method == "statistics" else ("signal",)
+
+
+def kind_counts(findings: Findings, panel: int | None = None) -> dict[str, int]:
+    """How many pixels are bad in each way, on one panel or all."""
+    panels = findings.panels if panel is None else [findings.panels[panel]]
+    kinds = np.concatenate([combined.pixels.kind for combined in panels])
+    return {kind: int((kinds == kind).sum()) for kind in shown_kinds(findings)}
+
+
+def verdict_of(findings: Findings) -> str:
+    """The result in one sentence."""
+    n_pixels = sum(int(mask.sum()) for mask in findings.masks)
+    counts = {kind: n for kind, n in kind_counts(findings).items() if n}
+    images = f"{findings.n_images} image{'s' if findings.n_images != 1 else ''}"
+    if not counts:
+        if any(findings.skipped):
+            return f"No bad pixels called in {images}: too little to test all kinds."
+        return f"No bad pixels among {n_pixels} in {images}."
+    kinds = ", ".join(f"{n} {WORDS[kind]}" for kind, n in counts.items())
+    share = 1e6 * findings.n_bad / max(n_pixels, 1)
+    return (
+        f"{findings.n_bad} bad pixels among {n_pixels} in {images} ({share:.0f} a "
+        f"megapixel): {kinds}."
+    )
+
+
+def count_table(findings: Findings) -> list[list[str]]:
+    """Counts by kind, and by panel where there are several with bad pixels."""
+    kinds = shown_kinds(findings)
+    several = len(findings.panels) > 1
+    rows = [["Panel", *(WORDS[kind] for kind in kinds), "all"]]
+    if several:
+        for i, (name, panel) in enumerate(zip(findings.panel_names, findings.panels)):
+            if len(panel.pixels):
+                counts = kind_counts(findings, i)
+                rows.append(
+                    [f"{i} {name}", *map(str, counts.values()), str(len(panel.pixels))]
+                )
+    counts = kind_counts(findings)
+    rows.append(["all", *map(str, counts.values()), str(findings.n_bad)])
+    return rows
+
+
+def changes_text(findings: Findings, previous: Sequence[np.ndarray]) -> str:
+    """What is new, gone and remaining since an earlier mask.
+
+    Args:
+        findings: The bad pixels.
+        previous: Earlier masks, True where good.
+    """
+    new = gone = remaining = 0
+    for bad, good, known in zip(findings.bad_masks(), previous, findings.masks):
+        new += int((bad & good).sum())
+        remaining += int((bad & ~good).sum())
+        # What is masked by other means could not be found again
+        gone += int((~bad & ~good & known).sum())
+    return f"Since the previous mask: {new} new, {gone} gone, {remaining} remaining"
+
+
+def results(
+    findings: Findings, sweeps: Sequence[Sweep], touched: Sequence[Touched]
+) -> dict[str, Any]:
+    """The results for the JSON."""
+    return {
+        "n_images": findings.n_images,
+        "sweeps": [
+            {
+                "images": sweep.label,
+                "n_images": sweep.source.n_frames,
+                "skipped": list(skipped),
+                "unreadable": list(result.unreadable.numbers) if result else [],
+            }
+            for sweep, skipped, result in zip(
+                sweeps,
+                findings.skipped,
+                findings.sweeps or [None] * len(sweeps),
+            )
+        ],
+        "panels": [
+            {
+                "panel": i,
+                "name": name,
+                "size": list(mask.shape),
+                "counts": kind_counts(findings, i),
+            }
+            for i, (name, mask) in enumerate(zip(findings.panel_names, findings.masks))
+        ],
+        "pixels": [
+            pixel for i in range(len(findings.panels)) for pixel in _pixels(findings, i)
+        ],
+        "touched": [
+            {
+                "file": cost.path.name,
+                "n_reflections": cost.n_reflections,
+                "n_box": cost.n_box,
+                "n_spot": cost.n_spot,
+            }
+            for cost in touched
+        ],
+    }
+
+
+def _pixels(findings: Findings, panel: int) -> list[dict[str, Any]]:
+    combined, bad = findings.panels[panel], findings.panels[panel].pixels
+    slow, fast = np.divmod(bad.index, findings.masks[panel].shape[1])
+    first, last = bad_images(findings, panel)
+    return [
+        {
+            "panel": panel,
+            "slow": int(slow[k]),
+            "fast": int(fast[k]),
+            "bits": int(bad.bits[k]),
+            "kind": str(bad.kind[k]),
+            "evidence": {
+                "n_frames": int(bad.n_frames[k]),
+                "mean": _short(bad.mean[k]),
+                "expected": _short(bad.expected[k]),
+                "variance_ratio": _short(bad.variance_ratio[k]),
+                "z": _short(bad.z[k]),
+                "share": _short(bad.share[k]),
+                "first_image": first[k],
+                "last_image": last[k],
+                "n_sweeps": int(combined.n_sweeps[k]),
+            },
+        }
+        for k in range(len(bad))
+    ]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def sections(
+    findings: Findings, sweeps: Sequence[Sweep], touched: Sequence[Touched]
+) -> list[Section]:
+    """The parts of the page."""
+    text = [
+        f"{sweep.label}: {reason}."
+        for sweep, skipped in zip(sweeps, findings.skipped)
+        for reason in skipped
+    ]
+    parts = [
+        Section(
+            "Bad pixels",
+            detector_plot(findings, shown_kinds(findings), WORDS),
+            [Table(count_table(findings), "Bad pixels by kind"), *_cost_table(touched)],
+            text,
+        )
+    ]
+    if findings.sweeps:
+        parts.append(
+            Section("Evidence", distribution_plots(findings), [_worst_table(findings)])
+        )
+        parts.append(Section("The worst pixels", trace_plots(findings, WORDS)))
+    return parts
+
+
+def _cost_table(touched: Sequence[Touched]) -> list[Table]:
+    if not touched:
+        return []
+    rows = [["File", "Reflections", "Masked pixel in the box", "in the spot"]]
+    for cost in touched:
+        n = max(cost.n_reflections, 1)
+        rows.append(
+            [
+                cost.path.name,
+                str(cost.n_reflections),
+                f"{cost.n_box} ({100 * cost.n_box / n:.2f} %)",
+                f"{cost.n_spot} ({100 * cost.n_spot / n:.2f} %)",
+            ]
+        )
+    return [Table(rows, "What the mask costs")]
+
+
+def _worst_table(findings: Findings, n: int = 3) -> Table:
+    """The worst pixels of each kind with their numbers."""
+    rows = [
+        ["Kind", "Panel", "Slow", "Fast", "Mean", "Expected", "Variance", "z", "Share"]
+    ]
+    for kind in shown_kinds(findings):
+        worst = []
+        for i, panel in enumerate(findings.panels):
+            for k in np.flatnonzero(panel.pixels.kind == kind):
+                badness = abs(panel.pixels.z[k]) + 100 * panel.pixels.share[k]
+                worst.append((badness, i, k))
+        for _, i, k in sorted(worst, reverse=True)[:n]:
+            bad = findings.panels[i].pixels
+            slow, fast = divmod(int(bad.index[k]), findings.masks[i].shape[1])
+            rows.append(
+                [WORDS[kind], str(i), str(slow), str(fast)]
+                + [f"{x[k]:.3g}" for x in (bad.mean, bad.expected)]
+                + [f"{x[k]:.3g}" for x in (bad.variance_ratio, bad.z)]
+                + [f"{100 * bad.share[k]:.0f} %"]
+            )
+    return Table(rows, "The worst of each kind")

@@ -82,8 +82,9 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
         ) from e
     except Exception as e:
         message = str(e).strip().splitlines() or [type(e).__name__]
+        hint = ". Have its images moved?" if check_format else ""
         raise InputError(
-            f"{path}: cannot be read as an experiment list ({message[0]})"
+            f"{path}: cannot be read as an experiment list ({message[0]}){hint}"
         ) from e
     if not len(experiments):
         raise InputError(f"{path}: the experiment list is empty")

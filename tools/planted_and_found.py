@@ -41,22 +41,59 @@ def crystal(folder: Path, truth: dict) -> Rows:
     ]
 
 
-def beam(folder: Path, truth: dict) -> Rows:
-    """The beam of each sweep relative to the last: ratio of the sums of intensities."""
-    table = flex.reflection_table.from_file(str(folder / "integrated.refl"))
-    table = table.select(table.get_flags(table.flags.integrated_sum))
-    ids = np.array(table["id"])
-    sums = np.bincount(ids, weights=np.array(table["intensity.sum.value"]))
-    last = len(truth["sweeps"]) - 1
+def linearity(folder: Path, truth: dict) -> Rows:
+    """The beam of each sweep relative to the strongest, and the fault of the second gain."""
+    path = folder / "linearity" / "dials.transmission_linearity.json"
+    content = json.loads(path.read_text())
+    reference = content["reference"]
     planted = [sweep["relative_beam"] for sweep in truth["sweeps"]]
-    return [
-        [
-            f"beam of sweep {i} relative to {last}",
-            f"{planted[i] / planted[last]:.4f}",
-            f"{sums[i] / sums[last]:.4f}",
-        ]
-        for i in range(last)
+    rows = []
+    for sweep in content["sweeps"]:
+        if sweep["id"] == reference:
+            continue
+        value, error = sweep["model_beam"], sweep["model_beam_error"]
+        expected = planted[sweep["id"]] / planted[reference]
+        rows.append(
+            [
+                f"beam of sweep {sweep['id']} relative to {reference}",
+                f"{expected:.4f}",
+                f"{value:.4f} +- {error:.4f}",
+            ]
+        )
+    model = truth["models"]["detector"]
+    for name, label, expected, digits in (
+        ("g1_offset", "offset of the second gain (photons)", "pedestal_error", 2),
+        ("g1_gain", "gain of the second gain", "gain_error", 4),
+    ):
+        term = content["model"][name]
+        rows.append(
+            [
+                label,
+                f"{model[expected][1] - model[expected][0]:.{digits}f}",
+                f"{term['value']:.{digits}f} +- {term['error']:.{digits}f}",
+            ]
+        )
+    return rows
+
+
+def bad_pixels(folder: Path, truth: dict) -> Rows:
+    """Bad pixels by kind: those that the files do not mask, and how many were found."""
+    path = folder / "bad_pixels" / "dials.find_bad_pixels.json"
+    found = {
+        (pixel["panel"], pixel["slow"], pixel["fast"])
+        for pixel in json.loads(path.read_text())["pixels"]
+    }
+    planted: dict[str, set] = {}
+    for pixel in truth["bad_pixels"]:
+        if not pixel["masked"]:
+            place = (pixel["panel"], pixel["slow"], pixel["fast"])
+            planted.setdefault(pixel["kind"], set()).add(place)
+    rows = [
+        [f"bad pixels: {kind.replace('_', ' ')}", len(places), len(places & found)]
+        for kind, places in sorted(planted.items())
     ]
+    other = found - set().union(*planted.values())
+    return rows + [["bad pixels: called, and nothing was put there", 0, len(other)]]
 
 
 def pixels(folder: Path, truth: dict) -> Rows:
@@ -97,7 +134,11 @@ def _switch(found: dict) -> str:
 def main() -> None:
     folder = Path(sys.argv[1])
     truth = json.loads((folder / "data" / "truth.json").read_text())
-    rows = crystal(folder, truth) + beam(folder, truth) + pixels(folder, truth)
+    rows = [
+        row
+        for part in (crystal, pixels, linearity, bad_pixels)
+        for row in part(folder, truth)
+    ]
     print(tabulate(rows, headers=["", "put in", "found"], disable_numparse=True))
 
 

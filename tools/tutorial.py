@@ -22,7 +22,11 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 OURS = (
     "dials.simulate_jungfrau",
     "dials.pixel_histogram",
+    "dials.transmission_linearity",
+    "dials.find_bad_pixels",
 )
+# dials.find_bad_pixels prints a line for each
+MASK_LINES = 3
 
 
 def commands(text: str) -> list[str]:
@@ -30,6 +34,18 @@ def commands(text: str) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if line.strip()]
+
+
+def shortened(output: str) -> str:
+    """What a program printed, with only the first of many lines for bad pixels."""
+    kept, n_masked = [], 0
+    for line in output.splitlines(keepends=True):
+        n_masked += line.startswith("mask:")
+        if not line.startswith("mask:") or n_masked <= MASK_LINES:
+            kept.append(line)
+        elif n_masked == MASK_LINES + 1:
+            kept.append("mask: ...\n")
+    return "".join(kept)
 
 
 def run(command: str, folder: Path) -> None:
@@ -48,12 +64,14 @@ def run(command: str, folder: Path) -> None:
         cwd=folder,
         env={**os.environ, "PATH": path, "DIALS_NOBANNER": "1"},
         stdin=subprocess.DEVNULL,
-        stdout=None if shown else subprocess.PIPE,
-        stderr=None if shown else subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
+    if shown:
+        print(shortened(done.stdout), end="")
     if done.returncode:
-        print("\n".join((done.stdout or "").splitlines()[-20:]))
+        print("\n".join(done.stdout.splitlines()[-20:]))
         sys.exit(f"the command ended with {done.returncode}: {command}")
     print(f"[{time.monotonic() - start:.0f} s]", flush=True)
 

@@ -384,30 +384,56 @@ def standardised(z: np.ndarray, arcs: Arcs) -> np.ndarray:
     return z / arcs.spread(scatter)
 
 
-def neighbour_mean(z: np.ndarray) -> np.ndarray:
+Places = tuple[np.ndarray, np.ndarray]
+
+
+def keep_where(
+    pixels: np.ndarray, condition: Callable[[Places], np.ndarray]
+) -> np.ndarray:
+    """Of a few pixels keep those that meet a condition, asked for them alone.
+
+    Args:
+        pixels: Bool array [slow, fast].
+        condition: Given indices along slow and fast, says which to keep.
+    """
+    at = np.nonzero(pixels)
+    kept = np.zeros_like(pixels)
+    kept[at] = condition(at)
+    return kept
+
+
+def neighbours(image: np.ndarray, at: Places) -> np.ndarray:
+    """The eight neighbours of some pixels, shape (8, n); NaN beyond the edge."""
+    slow, fast = at
+    around = np.full((8, len(slow)), np.nan)
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+    for row, (i, j) in zip(around, steps):
+        s, f = slow + i, fast + j
+        inside = (s >= 0) & (s < image.shape[0]) & (f >= 0) & (f < image.shape[1])
+        row[inside] = image[s[inside], f[inside]]
+    return around
+
+
+def neighbour_mean(z: np.ndarray, at: Places) -> np.ndarray:
     """Mean of those of the eight neighbours that were tested, held to +-CLIPPED."""
-    tested = np.isfinite(z)
-    held = np.where(tested, np.clip(z, -CLIPPED, CLIPPED), 0)
-    return neighbour_sum(held) / np.maximum(neighbour_sum(tested.astype(np.float32)), 1)
+    around = np.clip(neighbours(z, at), -CLIPPED, CLIPPED)
+    n_tested = np.isfinite(around).sum(axis=0)
+    return np.nansum(around, axis=0) / np.maximum(n_tested, 1)
 
 
-def neighbour_sum(image: np.ndarray) -> np.ndarray:
-    """Sum of the eight neighbours; there is nothing beyond the edge."""
-    padded = np.pad(image, 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - image
-
-
-def spot_frames(sums: PixelSums) -> np.ndarray:
-    """In how many frames a spot was on a pixel or next to it, array [slow, fast].
+def spot_frames(sums: PixelSums, at: Places) -> np.ndarray:
+    """In how many frames a spot was on some pixels or next to them, shape (n,).
 
     Spots are the outliers that do not stand alone, on pixels where most do not.
     """
-    together = (sums.n_outliers - sums.n_isolated).astype(np.int32)
-    together[sums.n_isolated >= 0.4 * sums.n_outliers] = 0
-    padded = np.pad(together, 1)
-    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+    def with_neighbours(image: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(np.vstack([image[at][None], neighbours(image, at)]))
+
+    n_outliers = with_neighbours(sums.n_outliers)
+    n_isolated = with_neighbours(sums.n_isolated)
+    together = np.where(n_isolated >= 0.4 * n_outliers, 0, n_outliers - n_isolated)
+    return together.max(axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -446,24 +472,39 @@ def find_suspects(tests: PanelTests, limits: Limits, high: np.ndarray) -> Suspec
     if n < MIN_FRAMES:
         return Suspects(nothing, nothing, nothing, nothing, nothing)
     z = limits.z
+
+    def flank(at: Places) -> np.ndarray:
+        """What a flank of a spot may leave in the sums: it is below the limit."""
+        return SPOT_FLANK * (high[at] - tests.expected[at])
+
+    bright = scatter = nothing
     with np.errstate(invalid="ignore"):
         dark = (tests.response <= limits.low) & (tests.z_low < -z) & mask
         dead = dark & (tests.response <= limits.dead)
-        low = dark & (neighbour_mean(tests.z_low) > -REGION_Z)
+        low = keep_where(dark, lambda at: neighbour_mean(tests.z_low, at) > -REGION_Z)
         # Dead pixels do not excuse each other, but the shadow around them would
-        others = np.where(dead, np.nan, tests.z_low)
-        low |= small_regions(dead) & (neighbour_mean(others) > -REGION_Z)
-        bright = scatter = nothing
-        # What the flanks of spots have left in the sums is below the limit for outliers
-        flank = SPOT_FLANK * (high - tests.expected)
-        spots = spot_frames(sums)
+        others = np.where(dead, np.float32(np.nan), tests.z_low)
+        low |= keep_where(
+            small_regions(dead), lambda at: neighbour_mean(others, at) > -REGION_Z
+        )
         if n >= MIN_FRAMES_BLOCKS:
-            bright = (tests.response >= limits.high) & (tests.z_high > z) & mask
-            bright &= neighbour_mean(tests.z_high) < REGION_Z
-            bright &= tests.excess > spots * flank
-            scatter = (tests.scatter > limits.scatter) & (tests.z_scatter > z) & mask
-            scatter &= neighbour_mean(tests.z_scatter) < REGION_Z
-            scatter &= tests.excess_scatter > spots * flank**2
+            bright = keep_where(
+                (tests.response >= limits.high) & (tests.z_high > z) & mask,
+                lambda at: (
+                    (neighbour_mean(tests.z_high, at) < REGION_Z)
+                    & (tests.excess[at] > spot_frames(sums, at) * flank(at))
+                ),
+            )
+            scatter = keep_where(
+                (tests.scatter > limits.scatter) & (tests.z_scatter > z) & mask,
+                lambda at: (
+                    (neighbour_mean(tests.z_scatter, at) < REGION_Z)
+                    & (
+                        tests.excess_scatter[at]
+                        > spot_frames(sums, at) * flank(at) ** 2
+                    )
+                ),
+            )
         still = (sums.scatter == 0) & (sums.n_outliers == 0)
         still &= (sums.total != 0) & (tests.expected * n > 10)
     always = sums.n_outliers >= ALWAYS * n
@@ -712,7 +753,8 @@ def _evidence(tests: PanelTests, look: Look, kind: np.ndarray) -> BadPixels:
     bits = np.array([BITS[k] for k in kind], np.uint32)
     image = np.zeros(tests.mask.shape, bool)
     image.reshape(-1)[at] = True
-    bits[of(neighbour_sum(image.astype(np.int8))) > 0] |= CLUSTER_BIT
+    in_cluster = np.nansum(neighbours(image, np.divmod(at, image.shape[1])), axis=0) > 0
+    bits[in_cluster] |= CLUSTER_BIT
     return BadPixels(
         index=at,
         kind=kind,

@@ -81,8 +81,14 @@ def analyse(
     rng = np.random.default_rng(seed)
     bright = is_bright(series, switch)
     dim = series.select(~bright) if bright.any() else series
+    present, reference = series.present, series.reference
     ratios = [
-        None if k == series.reference else sweep_ratios(dim, k, rng)
+        None
+        if k == reference
+        else dataclasses.replace(
+            sweep_ratios(dim, k, rng),
+            n_matched=int(np.count_nonzero(present[k] & present[reference])),
+        )
         for k in range(series.n_sweeps)
     ]
     pairs = all_pairs(dim, rng)

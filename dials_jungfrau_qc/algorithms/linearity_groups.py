@@ -108,12 +108,14 @@ def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups
         )
     present = series.present[:, rows]
     n_cells = max(1, n // _REFLECTIONS_A_GROUP)
-    side = int(np.clip(np.sqrt(n_cells / 30), 1, 5))
-    n_bins = int(np.clip(n_cells / side**2, *_INTENSITY_BINS))
+    # Few data keep enough bins along the sweep to see a drift, and in resolution
+    wanted = np.sqrt(n_cells / 30)
+    n_d, n_position = int(np.clip(wanted, 3, 5)), int(np.clip(wanted, 4, 5))
+    n_bins = int(np.clip(n_cells / (n_d * n_position), *_INTENSITY_BINS))
     intensity_bin = quantile_bins(pooled, n_bins)
     cell = intensity_bin
-    for values in (series.d[rows], series.position[rows]):
-        cell = cell * side + quantile_bins(values, side)
+    for values, n_own in ((series.d[rows], n_d), (series.position[rows], n_position)):
+        cell = cell * n_own + quantile_bins(values, n_own)
     # Reflections that are in the same sweeps go together
     powers = 1 << np.arange(series.n_sweeps, dtype=np.int64)
     cell = cell * (1 << series.n_sweeps) + powers @ present
@@ -126,7 +128,7 @@ def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups
     intensity = np.where(present, series.intensity[:, rows], 0)
     variance = np.where(present, series.variance[:, rows], 0)
     used = sums(present.astype(float)) > 0
-    bins = (cells >> series.n_sweeps) // side**2
+    bins = (cells >> series.n_sweeps) // (n_d * n_position)
     share = _variance_shares(variance, present, intensity_bin, n_bins)
     pooled_variance = variance.sum(axis=0)
     own = share[:, intensity_bin] * present

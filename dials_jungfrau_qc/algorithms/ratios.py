@@ -14,7 +14,7 @@ CUTS = (30.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0)
 _ACCEPTED_LOSS = 1.25
 N_BOOTSTRAP = 1000
 # Units are put into this many groups at most, which are resampled as wholes
-_MAX_BLOCKS = 2000
+_MAX_BLOCKS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def bootstrap_sums(
 ) -> np.ndarray:
     """Sums of columns over resampled units.
 
-    Units are put into at most 2000 groups at random and groups are resampled, which
+    Units are put into at most 1000 groups at random and groups are resampled, which
     leaves the variance of the sums as it is and needs one product of matrices.
 
     Args:

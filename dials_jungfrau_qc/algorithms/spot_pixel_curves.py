@@ -15,10 +15,12 @@ from collections.abc import Callable
 import numpy as np
 
 # Positions within a pixel from its centre to its edge, which stand for all
-_OFFSETS = (1 / 12, 3 / 12, 5 / 12)
+_OFFSETS = (1 / 8, 3 / 8)
 # Pixels with a smaller share than this never matter
-_MINIMUM_SHARE = 1e-4
+_MINIMUM_SHARE = 3e-4
 _EXTENT = 4.0
+# Wider spots are taken for as wide as this: no pixel of theirs is bright
+_WIDEST = 8.0
 _CURVE_POINTS_A_DECADE = 12
 
 
@@ -28,11 +30,13 @@ class SpotShares:
 
     Attributes:
         shares: Share of each pixel, one row for each position, shape (positions, m).
+        weight: Of each position; they add up to 1, shape (positions, 1).
         peak: Share of the brightest pixel, averaged over positions.
         mean: Share of the pixel that the average photon is in, sum of squares.
     """
 
     shares: np.ndarray
+    weight: np.ndarray
     peak: float
     mean: float
 
@@ -52,6 +56,7 @@ def spot_shares(sigma_pixels: float, sigma_images: float) -> SpotShares:
             f"the widths of a spot must be positive, not {sigma_pixels} pixels and "
             f"{sigma_images} images"
         )
+    sigma_pixels, sigma_images = min(sigma_pixels, _WIDEST), min(sigma_images, _WIDEST)
     on_detector = [_along(offset, sigma_pixels) for offset in _OFFSETS]
     across = [_along(offset, sigma_images) for offset in _OFFSETS]
     rows = [
@@ -68,10 +73,11 @@ def spot_shares(sigma_pixels: float, sigma_images: float) -> SpotShares:
         for _ in across
     ]
     table = -np.sort(-np.array(rows), axis=1)
-    table = table[:, table.max(axis=0) > _MINIMUM_SHARE]
+    table = table[:, table.max(axis=0) > min(_MINIMUM_SHARE, 0.03 * table.max())]
     share_of_row = np.array(weights) / np.sum(weights)
     return SpotShares(
-        shares=np.repeat(table, np.array(weights, dtype=int), axis=0),
+        shares=table,
+        weight=share_of_row[:, None],
         peak=float(share_of_row @ table[:, 0]),
         mean=float(share_of_row @ (table**2).sum(axis=1)),
     )
@@ -163,6 +169,9 @@ def in_second_gain(
     from scipy.special import ndtr
 
     mean = photons[:, None, None] * spot.shares + background
+    # Pixels that cannot have switched need no arithmetic
+    able = mean > 0.2 * switch.position
+    mean, size = mean[able], mean.shape
     q_above, n_above = np.zeros(mean.shape), np.zeros(mean.shape)
     for position, spread, sign in (
         (switch.position, switch.spread, 1),
@@ -171,14 +180,18 @@ def in_second_gain(
         width = np.sqrt(mean + spread**2)
         n_above += sign * ndtr((mean - position) / width)
         q_above += sign * mean * ndtr((mean + 1 - position) / width)
-    scale = 1 / (len(spot.shares) * photons)
-    return q_above.sum(axis=(1, 2)) * scale, n_above.sum(axis=(1, 2)) * scale
+    results = []
+    for values in (q_above, n_above):
+        full = np.zeros(size)
+        full[able] = values
+        results.append((full * spot.weight).sum(axis=(1, 2)) / photons)
+    return results[0], results[1]
 
 
 def lost_above(spot: SpotShares, photons: np.ndarray, ceiling: float) -> np.ndarray:
     """Share of the photons that lie above a ceiling of the pixels, shape (m,)."""
     excess = np.maximum(photons[:, None, None] * spot.shares - ceiling, 0)
-    return excess.sum(axis=(1, 2)) / (len(spot.shares) * photons)
+    return (excess * spot.weight).sum(axis=(1, 2)) / photons
 
 
 def lost_by_compression(
@@ -193,7 +206,7 @@ def lost_by_compression(
     """
     mean = photons[:, None, None] * spot.shares
     lost = spot.shares * (mean / (constant + mean))
-    return lost.sum(axis=(1, 2)) / len(spot.shares)
+    return (lost * spot.weight).sum(axis=(1, 2))
 
 
 class SpotCurves:

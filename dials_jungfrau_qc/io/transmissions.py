@@ -54,7 +54,8 @@ def find_transmissions(
     """Find the transmission of every sweep, by the first source that has it.
 
     The sources are the command line, the beam model if it is not 1, NXattenuator in the
-    image file if that is there, and the name of the images.
+    image file if that is there, and the name of the images. A beam model of 1 is what
+    one has that nobody set, and is believed only where another sweep's was set.
 
     Args:
         experiments: Of the sweeps.
@@ -73,6 +74,7 @@ def find_transmissions(
         raise InputError(
             f"transmission_pattern: {pattern!r} has no group in brackets for the value"
         )
+    beams_are_set = any(experiment.transmission != 1 for experiment in experiments)
     found = []
     for index, experiment in enumerate(experiments):
         sources = {
@@ -84,6 +86,8 @@ def find_transmissions(
         known = {
             source: value for source, value in sources.items() if value is not None
         }
+        if not known and beams_are_set:
+            known = {BEAM: experiment.transmission}
         if not known:
             name = Path(experiment.template).name or "without images"
             raise InputError(

@@ -162,8 +162,8 @@ def test_several_panels(in_tmp_path, capsys):
         assert file["/entry/instrument/detector/pixel_mask"].shape == (2, 514, 1030)
 
 
-@pytest.mark.parametrize("rule,n", [("any", 2), ("all", 1), ("majority", 1)])
-def test_several_sweeps(in_tmp_path, rule, n):
+@pytest.mark.parametrize("rule", ["any", "all", "majority"])
+def test_several_sweeps(in_tmp_path, rule):
     for i in range(3):
         frames = series(seed=i, faults=False)
         frames[:, *DEAD] = 0
@@ -174,9 +174,13 @@ def test_several_sweeps(in_tmp_path, rule, n):
     run([f"sweep_{i}.nxs" for i in range(3)] + [f"combine={rule}", "output.html=None"])
 
     content = results()
-    assert len(content["pixels"]) == n
-    sweeps = {p["kind"]: p["evidence"]["n_sweeps"] for p in content["pixels"]}
-    assert sweeps["dead"] == 3 and sweeps.get("stuck", 1) == 1
+    sweeps = {
+        (p["slow"], p["fast"]): p["evidence"]["n_sweeps"] for p in content["pixels"]
+    }
+    assert sweeps[DEAD] == 3
+    assert sweeps.get(STUCK) == (1 if rule == "any" else None)
+    # The three sweeps have 0.5 false alarms together
+    assert len(sweeps) <= (4 if rule == "any" else 1)
 
 
 def test_selection_of_images(in_tmp_path, data):
@@ -272,9 +276,9 @@ def test_real_module(in_tmp_path, real_data):
     mean = values.mean(axis=0)
     for (slow, fast), (kind, _) in kinds.items():
         if kind == "dead":
-            assert mean[slow, fast] <= 0.15
-            around = values[:, max(slow - 3, 0) : slow + 4, max(fast - 3, 0) : fast + 4]
-            assert np.median(around.mean(axis=0)) > 0.8
+            around = mean[max(slow - 3, 0) : slow + 4, max(fast - 3, 0) : fast + 4]
+            assert np.median(around) > 0.8
+            assert mean[slow, fast] < 0.15 * np.median(around)
     assert not any(kind in ("noisy", "flickering") for kind, _ in kinds.values())
     # Bad pixels of JUNGFRAUs are about 1000 a megapixel at most
     assert 5 <= len(kinds) <= 500

@@ -14,6 +14,9 @@ function drawPlot(key, graph) {
     legend: {orientation: "v"},
     showlegend: true
   }, graph.layout);
+  if (layout.height) {
+    document.getElementById(key).style.height = layout.height + "px";
+  }
   Plotly.newPlot(key, graph.data, layout, {
     responsive: true,
     displaylogo: false,

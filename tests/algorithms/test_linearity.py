@@ -1,0 +1,147 @@
+"""Statistical claims on simulated intensities, each over several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from integrated_files import simulate
+
+from dials_jungfrau_qc.algorithms.linearity import analyse
+from dials_jungfrau_qc.algorithms.ratios import all_pairs, ratio_of_sums, york_slope
+from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    in_second_gain,
+    lost_by_compression,
+    spot_shares,
+    switch_at,
+)
+from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries, dose_before
+
+SWITCH = switch_at(12.4)
+T = (0.064, 0.253, 1.0)
+
+
+def as_series(simulated) -> SweepSeries:
+    n_sweeps, n = simulated.intensity.shape
+    return SweepSeries(
+        simulated.intensity,
+        simulated.variance,
+        simulated.transmission,
+        n_sweeps - 1,
+        dose_before(simulated.transmission, np.arange(n_sweeps)),
+        simulated.d,
+        simulated.position,
+        np.arange(n),
+        simulated.sigma_pixels,
+        simulated.sigma_images,
+        simulated.background,
+        np.zeros(n, int),
+    )
+
+
+def found(seed, n=3000, **faults):
+    faults.setdefault("spots", {"scale": 8000.0})
+    return analyse(as_series(simulate(seed, n, T, **faults)), SWITCH, seed)
+
+
+def test_ratio_of_sums_is_unbiased_and_its_errors_are_right():
+    rng = np.random.default_rng(1)
+    pulls = []
+    for _ in range(400):
+        true = rng.exponential(60, 1500)
+        x = rng.poisson(true + 40) - 40.0
+        y = rng.poisson(0.1 * (true + 40)) - 4.0
+        result = ratio_of_sums(
+            x,
+            y,
+            np.maximum(x, 0) + 45,
+            np.maximum(y, 0) + 4.5,
+            np.arange(1500),
+            0.1,
+            rng,
+            100,
+        )
+        pulls.append((result.ratio - 0.1) / result.error)
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(400)
+    assert 0.6 < np.mean(np.abs(pulls) < 1) < 0.76
+
+
+def test_york_slope_of_exact_data():
+    x = np.array([1.0, 2.0, 5.0])
+    assert york_slope(x, 3 * x, x, x).ratio == pytest.approx(3)
+
+
+def test_all_pairs_does_not_need_the_reference_everywhere():
+    series = as_series(simulate(2, 2000, T))
+    intensity = series.intensity.copy()
+    intensity[2, :1000] = np.nan
+    series = dataclasses.replace(series, intensity=intensity)
+
+    pairs = all_pairs(series, np.random.default_rng(0), 300)
+
+    assert np.all(np.abs(pairs.beam - T)[:2] < 4 * pairs.beam_error[:2])
+
+
+def test_nothing_is_found_where_nothing_is():
+    results = [found(seed) for seed in range(12)]
+
+    assert sum(bool(r.verdict.causes or r.verdict.cannot_tell) for r in results) <= 2
+    beams = np.array([r.model.relative_beam[:2] for r in results]) / T[:2]
+    errors = np.array([r.model.relative_beam_error[:2] for r in results]) / T[:2]
+    pulls = (beams - 1) / errors
+    assert abs(pulls.mean()) < 4 / np.sqrt(12)
+    assert 0.5 < (np.abs(pulls) < 1).mean() < 0.9
+
+
+@pytest.mark.parametrize(
+    "faults, term, true, tolerance, cause",
+    [
+        ({"detector": {"gain_error": (0, -0.05, 0)}}, "g1_gain", -0.05, 0.005, "gain-stage gain"),
+        ({"detector": {"pedestal_error": (0, -5.9, 0)}}, "g1_offset", -5.9, 0.3, "gain-stage offset"),
+        ({"b_decay": 1.0}, "b_decay", 1.0, 0.03, "decay in B"),
+        ({"uniform_decay": 0.1}, "uniform_decay", 0.1, 0.01, "uniform decay"),
+        ({"spots": {"scale": 4000.0, "background_bias": 0.02}}, "additive_offset", 2.94, 0.3, "integration or background offset"),
+    ],
+)  # fmt: skip
+def test_faults_are_named_and_measured(faults, term, true, tolerance, cause):
+    results = [found(seed, **faults) for seed in range(6)]
+
+    assert all(cause in r.verdict.causes for r in results)
+    assert sum(r.verdict.causes == (cause,) for r in results) >= 5
+    values = [r.model.terms[term].value for r in results]
+    errors = [r.model.terms[term].error for r in results]
+    assert abs(np.mean(values) - true) < tolerance
+    assert np.std(values) < 2.5 * np.mean(errors)
+    detector = cause.startswith("gain-stage")
+    assert all(r.verdict.linear is not detector for r in results)
+
+
+def test_compression_is_no_gain_stage_fault():
+    for seed in range(3):
+        verdict = found(seed, detector={"compression": 3000.0}).verdict
+        assert verdict.causes == ("saturation or compression",)
+        assert verdict.linear is False
+
+
+def test_curves_agree_with_counted_photons():
+    rng = np.random.default_rng(0)
+    spot = spot_shares(0.8, 0.4)
+    total = 400.0
+    shares = np.repeat(spot.shares[None], 3000, axis=0)
+    photons = rng.poisson(total * shares + 1.0)
+    switch = rng.normal(SWITCH.position, SWITCH.spread, photons.shape)
+    above = photons > switch
+    expected = (spot.weight * above).sum(axis=(1, 2)).mean() / total
+    expected_q = (spot.weight * above * photons).sum(axis=(1, 2)).mean() / total
+
+    phi, nu = in_second_gain(spot, np.array([total]), 1.0, SWITCH)
+
+    assert nu[0] == pytest.approx(expected, rel=0.03)
+    assert phi[0] == pytest.approx(expected_q, rel=0.03)
+
+
+def test_compression_curve():
+    spot = spot_shares(0.8, 0.4)
+    lost = lost_by_compression(spot, np.array([1.0]), 1e5)[0]
+    assert lost == pytest.approx(spot.mean / 1e5, rel=0.02)

@@ -1,16 +1,17 @@
 # "make help" lists what there is. Everything longer than a line or two is in tools/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-latest lint clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value]"
 	@echo
-	@awk -F': ## ' '/^[a-z]+: ## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F': ## ' '/^[a-z-]+: ## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  PYTHON=       use this Python, which must have DIALS"
-	@echo "  DATA=         demo: use these files (reflections, experiments)"
-	@echo "  PYTEST_ARGS=  test: hand these to pytest, for instance '-k reader -x'"
+	@echo "  PYTHON=            use this Python, which must have DIALS"
+	@echo "  DATA=              demo: use these files (reflections, experiments)"
+	@echo "  PYTEST_ARGS=       test, test-latest: hand these to pytest, for instance '-k reader -x'"
+	@echo "  DIALS_LATEST_RUN=  test-latest: the program that runs a command under the latest DIALS"
 
 install: ## get DIALS where it is missing and install the plugin
 	@tools/install.sh
@@ -23,9 +24,12 @@ test: ## install, then run every test
 	@tools/install.sh --with-tests
 	@tools/test.sh $(PYTEST_ARGS)
 
+test-latest: ## run every test under the latest DIALS, in an environment of its own
+	@tools/test-latest.sh $(PYTEST_ARGS)
+
 lint: ## check style and formatting
 	@tools/lint.sh
 
 clean: ## delete what the other targets made, .venv included
-	rm -rf .venv .installed build demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest .installed build demo *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find dials_jungfrau_qc tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

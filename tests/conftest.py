@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tutorial_run import ROOT, run_tutorial
 
 # The first example of a test pays for imports, and machines are shared
 settings.register_profile("unhurried", deadline=None)
@@ -26,6 +31,25 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new folder that is also the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def folder_in_checkout() -> Iterator[Path]:
+    """A new folder that another system which is shown the checkout sees as well."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tests-", dir=ROOT / "build") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def small_tutorial(folder_in_checkout) -> tuple[Path, str]:
+    """The folder in which the small tutorial ran, and what it printed."""
+    if not (Path(sys.executable).parent / "dials.pixel_histogram").exists():
+        pytest.skip("the package is not installed")
+    if not shutil.which("dials.index"):
+        pytest.skip("the programs of DIALS are not on PATH")
+    folder = folder_in_checkout / "tutorial"
+    return folder, run_tutorial([sys.executable], folder)
 
 
 @pytest.fixture(autouse=True)

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = (
-    "detector=module",
-    "n_images=25",
-    "transmission=0.253,1.0",
-    # Unknown bad pixels are a large part of the few spots of so small a series
-    "faults.masked=1",
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +40,9 @@ def test_pictures_of_the_documents_are_there():
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> tuple[Path, str]:
+def done(small_tutorial) -> tuple[Path, str]:
     """The folder in which the small tutorial ran, and what it printed."""
-    if not (Path(sys.executable).parent / "dials.pixel_histogram").exists():
-        pytest.skip("the package is not installed")
-    if not shutil.which("dials.index"):
-        pytest.skip("the programs of DIALS are not on PATH")
-    folder = tmp_path_factory.mktemp("tutorial") / "run"
-    script = ROOT / "tools" / "tutorial.py"
-    process = subprocess.run(
-        [sys.executable, str(script), str(folder), *SMALL],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
-    return folder, process.stdout
+    return small_tutorial
 
 
 def test_workflow_ends_with_its_reports(done):

@@ -2,8 +2,15 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
-# What `make install` did: three lines "python=", "tests=" and "key=".
+# The environment over Debian's Python, and what `make install` did: three lines
+# "python=", "tests=" and "key=". Another system that shares the checkout, as that of
+# tools/test-latest.sh, has its own: `use_venv NAME`.
+venv=$root/.venv
 record=$root/.installed
+use_venv() {
+    venv=$root/$1
+    record=$venv/installed
+}
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*"; }
 die() {
@@ -35,4 +42,14 @@ apt_install() {
     as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >"$log" 2>&1 || true
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
         -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1
+}
+
+# The program that runs a command under the latest DIALS, or nothing: the one that
+# $DIALS_LATEST_RUN names, else the one in the folder shared beside the checkout.
+latest_runner() {
+    if [[ -n ${DIALS_LATEST_RUN:-} ]]; then
+        command -v -- "$DIALS_LATEST_RUN" || true
+    elif [[ -x $root/../shared/tools/dials-latest-run ]]; then
+        printf '%s\n' "$(cd "$root/../shared/tools" && pwd -P)/dials-latest-run"
+    fi
 }

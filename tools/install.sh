@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
 # Find or make a Python with DIALS and install this plugin into it.
 #
-#   tools/install.sh [--with-tests]
+#   tools/install.sh [--with-tests] [--venv NAME]
 #
 # The Python is, in this order: $PYTHON; an active environment that has DIALS;
-# Debian's Python with Debian's DIALS, over which .venv is made. What was done is
-# recorded in .installed, so that a second run only checks that it still stands.
+# Debian's Python with Debian's DIALS, over which .venv is made, or what --venv names.
+# What was done is recorded, so that a second run only checks that it still stands.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 debian_python=/usr/bin/python3
 debian_packages=/usr/lib/python3/dist-packages
-venv=$root/.venv
 conda_command="conda create -n dials -c conda-forge dials"
 
 has_dials() { "$1" -c 'from dials.array_family import flex' </dev/null >/dev/null 2>&1; }
@@ -77,10 +76,10 @@ require_debian_packages() {
 make_venv() {
     if [[ -x $venv/bin/python ]] && ! is_system_python "$venv/bin/python" &&
         "$venv/bin/python" -c '' 2>/dev/null; then
-        die ".venv is there already and is not over $debian_python; move it away"
+        die "$venv is there already and is not over $debian_python; move it away"
     fi
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        say "making .venv over $debian_python"
+        say "making $(basename "$venv") over $debian_python"
         "$debian_python" -m venv --clear --system-site-packages "$venv"
     fi
     # cctbx looks for its environment and its repositories under sys.prefix, which is
@@ -174,11 +173,17 @@ installation_key() {
 }
 
 tests=no
-case ${1:-} in
-"") ;;
---with-tests) tests=yes ;;
-*) die "usage: tools/install.sh [--with-tests]" ;;
-esac
+while [[ $# -gt 0 ]]; do
+    case $1 in
+    --with-tests) tests=yes ;;
+    --venv)
+        shift
+        use_venv "${1:?--venv needs a name}"
+        ;;
+    *) die "usage: tools/install.sh [--with-tests] [--venv NAME]" ;;
+    esac
+    shift
+done
 
 choose_base
 if is_system_python "$base"; then

@@ -192,7 +192,7 @@ def fit_switch(
     fixed_area: float | None = None,
     position_limits: tuple[float, float] = (-np.inf, np.inf),
     weights: list[float] | None = None,
-    max_iterations: int = 40,
+    max_iterations: int = 200,
     fixed_position: bool = False,
 ) -> SwitchFit:
     """Maximum likelihood of the smooth models of all windows and of one common switch.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dials_jungfrau_qc.io.compat import readable_experiments
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.reflection_file import ReflectionFile
 
@@ -52,7 +53,7 @@ def read_experiments(path: Path) -> list[ExperimentInfo]:
 
 
 def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
-    """Read an experiment list.
+    """Read an experiment list, of an earlier or a later DIALS than the one that runs.
 
     Args:
         path: The file.
@@ -66,8 +67,11 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        experiments = ExperimentListFactory.from_json_file(
-            str(path), check_format=check_format
+        content = json.loads(path.read_text(encoding="utf-8"))
+        experiments = ExperimentListFactory.from_dict(
+            readable_experiments(content),
+            check_format=check_format,
+            directory=str(path.resolve().parent),
         )
     except json.JSONDecodeError as e:
         raise InputError(f"{path}: this is not an experiment list ({e})") from e
@@ -78,8 +82,9 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
         ) from e
     except Exception as e:
         message = str(e).strip().splitlines() or [type(e).__name__]
+        hint = ". Have its images moved?" if check_format else ""
         raise InputError(
-            f"{path}: cannot be read as an experiment list ({message[0]})"
+            f"{path}: cannot be read as an experiment list ({message[0]}){hint}"
         ) from e
     if not len(experiments):
         raise InputError(f"{path}: the experiment list is empty")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.experiments import load_experiments
 from dials_jungfrau_qc.io.frames import FrameSource, open_frames
 
 
@@ -101,16 +102,8 @@ def _from_images(paths: Sequence[Path]) -> list[Any]:
 
 
 def _from_list(path: Path) -> list[Any]:
-    from dxtbx.model.experiment_list import ExperimentListFactory
-
-    try:
-        experiments = list(ExperimentListFactory.from_json_file(str(path)))
-    except Exception as e:
-        raise InputError(
-            f"{path}: its images cannot be read: {_line(e)}. Was it written by a later "
-            "version of DIALS, or have the images moved?"
-        ) from e
-    if not experiments or any(e.imageset is None for e in experiments):
+    experiments = list(load_experiments(path, check_format=True))
+    if any(experiment.imageset is None for experiment in experiments):
         raise InputError(f"{path}: there are no images in this experiment list")
     return experiments
 

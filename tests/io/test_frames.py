@@ -50,7 +50,7 @@ def assert_equal_to_dxtbx(source, imageset):
                 np.testing.assert_array_equal(reader.valid(panel, own), mask)
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "bitshuffle"])
+@pytest.mark.parametrize("compression", ["off", "gzip", "bitshuffle"])
 @pytest.mark.parametrize("images_per_file", [None, 2])
 @pytest.mark.parametrize(
     "preset,panels", [("module", False), ("jungfrau_1m", False), ("jungfrau_1m", True)]

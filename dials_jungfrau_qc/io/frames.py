@@ -27,6 +27,7 @@ import numpy as np
 
 from dials_jungfrau_qc.io.compat import trusted_range_is_inclusive
 from dials_jungfrau_qc.io.errors import FrameError, InputError
+from dials_jungfrau_qc.io.interruption import begin_worker
 from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout, nxmx_layout
 
 logger = logging.getLogger("dials.jungfrau_qc.frames")
@@ -474,10 +475,32 @@ def _run_in_processes(
                 future.cancel()
 
 
-def process_pool(nproc: int) -> ProcessPoolExecutor:
-    """Processes that start at once where the system can copy the running one."""
+@contextlib.contextmanager
+def process_pool(nproc: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start at once where the system can copy the running one.
+
+    Left by an exception they are ended, whatever they are at.
+
+    Raises:
+        InputError: One of them died.
+    """
     method = "fork" if sys.platform == "linux" else None
-    return ProcessPoolExecutor(nproc, multiprocessing.get_context(method))
+    executor = ProcessPoolExecutor(
+        nproc, multiprocessing.get_context(method), initializer=begin_worker
+    )
+    others = set(multiprocessing.active_children())
+    try:
+        yield executor
+    except BaseException as e:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        if isinstance(e, BrokenExecutor):
+            raise InputError(
+                "a process died, perhaps for lack of memory: try a smaller nproc"
+            ) from e
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _run_share(

@@ -71,9 +71,7 @@ def chunk_bytes(dataset: h5py.Dataset) -> int:
 def filters(dataset: h5py.Dataset) -> tuple[int, ...]:
     """The numbers of the filters that chunks went through, in order."""
     properties = dataset.id.get_create_plist()
-    return tuple(
-        properties.get_filter(i)[0] for i in range(properties.get_nfilters())
-    )
+    return tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
 
 
 def check_chunk(dataset: h5py.Dataset, where: tuple[int, ...]) -> None:

@@ -66,7 +66,9 @@ class Hdf5ReflectionFile:
     def _count_rows(self) -> int:
         columns = [i for i in self._group.values() if isinstance(i, h5py.Dataset)]
         if any(not column.shape for column in columns):
-            raise InputError(f"{self.path}: damaged reflection table: a column is empty")
+            raise InputError(
+                f"{self.path}: damaged reflection table: a column is empty"
+            )
         lengths = {column.shape[0] for column in columns}
         if len(lengths) > 1:
             raise InputError(

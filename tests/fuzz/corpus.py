@@ -191,9 +191,7 @@ def _frames(folder: Path) -> list[Case]:
                 Case(program, files, target, kind, arguments, wrong_frames(expt.name))
             )
         files = (*files, folder / "harm.pickle", harmful)
-        found.append(
-            Case(program, files, None, "none", (harmful.name, *arguments[1:]))
-        )
+        found.append(Case(program, files, None, "none", (harmful.name, *arguments[1:])))
     return found
 
 
@@ -224,9 +222,7 @@ def _simulations() -> list[Case]:
     from dials_jungfrau_qc.command_line.simulate_jungfrau import phil_scope
 
     names = [
-        d.path
-        for d in phil_scope.all_definitions()
-        if not d.path.startswith("output.")
+        d.path for d in phil_scope.all_definitions() if not d.path.startswith("output.")
     ]
     values = (
         *("nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "1e-300", "", "x", "1,2"),

@@ -25,7 +25,15 @@ VALUES = (
     *([], [[]], [0], [1, 2, 3], [math.nan] * 3, {}, {"a": 1}),
 )
 # In front of these in a reflection table there are lengths
-NAMES = (b"nrows", b"bbox", b"shoebox", b"Shoebox<>", b"flags", b"panel", b"identifiers")
+NAMES = (
+    b"nrows",
+    b"bbox",
+    b"shoebox",
+    b"Shoebox<>",
+    b"flags",
+    b"panel",
+    b"identifiers",
+)
 
 
 def mutate_bytes(content: bytes, rng: random.Random, other: bytes = b"") -> bytes:
@@ -130,7 +138,7 @@ def _edit_tree(tree: Any, rng: random.Random) -> None:
     elif kind == 1 and isinstance(parent, list):
         parent.insert(key, parent[key])
     elif kind == 2 and isinstance(here, (int, float)) and not isinstance(here, bool):
-        parent[key] = rng.choice((-here, here + 1, here * 1e6, here * 1e-9, int(here)))
+        parent[key] = rng.choice((-here, here + 1, here * 1e6, here * 1e-9, 2))
     elif kind == 3 and isinstance(here, str):
         parent[key] = rng.choice((here + "#", here[1:], here * 3, f"/{here}"))
     else:

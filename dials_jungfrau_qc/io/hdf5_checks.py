@@ -44,8 +44,7 @@ def check_size(dataset: h5py.Dataset, max_bytes: int | None = None) -> None:
         max_bytes = max(MAX_UNSEEN_BYTES, MAX_RATIO * dataset.id.get_storage_size())
     if n_bytes > max_bytes:
         raise ValueError(
-            f"{dataset.name} says that it holds {_readable(n_bytes)}, which cannot be: "
-            "the file is damaged"
+            f"{dataset.name} says that it holds {_readable(n_bytes)}, which cannot be"
         )
     check_chunk_shape(dataset)
 

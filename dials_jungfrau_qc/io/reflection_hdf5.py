@@ -132,8 +132,8 @@ class Hdf5ReflectionFile:
             raise InputError(f"{self.path}: damaged shoeboxes: {name} is missing")
         try:
             check_size(dataset)
-        except ValueError as e:
-            raise InputError(f"{self.path}: {e}") from e
+        except (ValueError, OSError, RuntimeError) as e:
+            raise InputError(f"{self.path}: the file is damaged: {e}") from e
         return dataset
 
     def _iter_blocks(self, data, mask, values, ends, sizes, rows):
@@ -162,8 +162,8 @@ class Hdf5ReflectionFile:
         """Read all of a data set that can be as large as it says."""
         try:
             check_size(dataset)
-        except ValueError as e:
-            raise InputError(f"{self.path}: {e}") from e
+        except (ValueError, OSError, RuntimeError) as e:
+            raise InputError(f"{self.path}: the file is damaged: {e}") from e
         return self._read_data(dataset)
 
     def _read_data(self, dataset: h5py.Dataset, piece: slice = slice(None)):

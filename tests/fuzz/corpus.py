@@ -255,5 +255,4 @@ def _real(real: Path) -> list[Case]:
         arguments = (refl.name, expt.name, "find_features=False")
         found.append(Case(program, (refl, expt), refl, "bytes", arguments))
         found.append(Case(program, (refl, expt), expt, "json", arguments))
-    nxs = real / "jungfrau_module" / "module5.nxs"
     return found

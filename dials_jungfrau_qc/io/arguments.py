@@ -60,7 +60,7 @@ def user_errors() -> Iterator[None]:
     except InputError as e:
         sys.exit(str(e))
     except Stopped as e:
-        print(f"Stopped by {e.signal.name}: no results are written", file=sys.stderr)
+        print(f"Stopped by {e.signal.name}", file=sys.stderr)
         sys.exit(e.exit_status)
 
 
@@ -129,10 +129,11 @@ def _check_set(phil: Any, params: Any) -> None:
     }
     for definition in phil.all_definitions():
         default, value = definition.object.extract(), values[definition.path]
-        if definition.object.type.phil_type == "choice" or default in (None, Auto):
+        if definition.object.type.phil_type == "choice" or default is Auto:
             continue
         # A name may be None, for nothing to be written
-        if value is Auto or (value is None and not isinstance(default, str)):
+        missing = value is None and not (default is None or isinstance(default, str))
+        if value is Auto or missing:
             raise InputError(
                 f"{definition.path}={value}: this parameter needs a value of its own"
             )

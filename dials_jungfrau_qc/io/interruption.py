@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import sys
 import threading
@@ -38,9 +39,10 @@ def stoppable() -> Iterator[None]:
     """
 
     def stop(number: int, _) -> None:
-        for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
-        raise Stopped(number)
+        if _held.depth:
+            _held.arrived = number
+        else:
+            _stop_once(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -57,17 +59,35 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, before[number] or signal.SIG_DFL)
 
 
+@dataclasses.dataclass
+class _Held:
+    """How often uninterrupted was entered, and the signal that came meanwhile."""
+
+    depth: int = 0
+    arrived: int | None = None
+
+
+# Masking signals would not do: those of a process reach any of its threads
+_held = _Held()
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals back for a few system calls that belong together."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """Within stoppable, hold back Stopped for a few calls that belong together."""
+    _held.depth += 1
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _held.depth -= 1
+        if _held.arrived is not None and not _held.depth:
+            number, _held.arrived = _held.arrived, None
+            _stop_once(number)
+
+
+def _stop_once(number: int) -> None:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
 
 
 def begin_worker() -> None:

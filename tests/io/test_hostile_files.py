@@ -232,3 +232,13 @@ def test_columns_of_another_type(tmp_path, name, kind, blob):
     else:
         with pytest.raises(InputError, match=f"column '{name}' holds"):
             table.read(name)
+
+
+def test_hdf5_table_whose_index_of_chunks_is_damaged(tmp_path):
+    path = tmp_path / "x.refl"
+    write_hdf5_table(path, random_boxes(5))
+    head, _, tail = path.read_bytes().rpartition(b"TREE")
+    path.write_bytes(head + b"TREX" + tail)
+
+    with pytest.raises(InputError, match="damaged"):
+        list(open_reflection_file(path).iter_shoeboxes(np.arange(5)))

@@ -14,6 +14,7 @@ from typing import Any
 from dials_jungfrau_qc._version import __version__
 from dials_jungfrau_qc.io.compat import dials_version
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.interruption import Stopped, stoppable
 from dials_jungfrau_qc.io.output import prepare_directory
 
 logger = logging.getLogger("dials.jungfrau_qc")
@@ -49,11 +50,18 @@ class Arguments:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """End the program with the message alone where the input is at fault."""
+    """End the program with one line where the input is at fault or it is stopped.
+
+    The exit status is 1 for the input, 130 for Ctrl-C and 143 for SIGTERM.
+    """
     try:
-        yield
+        with stoppable():
+            yield
     except InputError as e:
         sys.exit(str(e))
+    except Stopped as e:
+        print(f"Stopped by {e.signal.name}", file=sys.stderr)
+        sys.exit(e.exit_status)
 
 
 def parse_arguments(
@@ -88,8 +96,10 @@ def parse_arguments(
     parser.error = refuse
     try:
         params, options = parser.parse_args(args=rest)
-    except (Sorry, RuntimeError, OSError) as e:
+    # Numbers that PHIL cannot convert, such as an infinite int, are OverflowErrors
+    except (Sorry, RuntimeError, OSError, OverflowError, ValueError) as e:
         raise InputError(str(e)) from e
+    _check_set(phil, params)
     is_experiment = [path.suffix in EXPERIMENT_SUFFIXES for path in paths]
     return Arguments(
         params=params,
@@ -103,6 +113,30 @@ def parse_arguments(
         reflections=[p for p, is_expt in zip(paths, is_experiment) if not is_expt],
         experiments=[p for p, is_expt in zip(paths, is_experiment) if is_expt],
     )
+
+
+def _check_set(phil: Any, params: Any) -> None:
+    """See that numbers are set; PHIL takes None and Auto for any parameter.
+
+    Raises:
+        InputError: A parameter is None or Auto whose default is neither.
+    """
+    from libtbx import Auto
+
+    values = {
+        definition.path: definition.object.extract()
+        for definition in phil.format(params).all_definitions()
+    }
+    for definition in phil.all_definitions():
+        default, value = definition.object.extract(), values[definition.path]
+        if definition.object.type.phil_type == "choice" or default is Auto:
+            continue
+        # A name may be None, for nothing to be written
+        missing = value is None and not (default is None or isinstance(default, str))
+        if value is Auto or missing:
+            raise InputError(
+                f"{definition.path}={value}: this parameter needs a value of its own"
+            )
 
 
 def start_program(arguments: Arguments) -> Path:
@@ -131,6 +165,9 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
     output = arguments.params.output
     logfile = directory / output.log if output.log else None
     try:
+        if logfile and logfile.is_file() and not logfile.is_symlink():
+            # Another run may be writing to it: that keeps its file, this gets a new one
+            logfile.unlink()
         dials.util.log.config(
             verbosity=arguments.verbosity, logfile=logfile and str(logfile)
         )

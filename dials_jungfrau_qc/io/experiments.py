@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dials_jungfrau_qc.io.compat import readable_experiments
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.experiment_json import (
+    check_images,
+    read_experiment_json,
+    take_out_pickles,
+)
+from dials_jungfrau_qc.io.masks import read_mask
+from dials_jungfrau_qc.io.nexus_checks import check_nexus
 from dials_jungfrau_qc.io.reflection_file import ReflectionFile
 
 if TYPE_CHECKING:
@@ -64,33 +71,75 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
     """
     from dxtbx.model.experiment_list import ExperimentListFactory
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    tree = read_experiment_json(path)
+    mask_files = take_out_pickles(path, tree)
+    if check_format:
+        for image in check_images(path, tree):
+            check_nexus(image)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         experiments = ExperimentListFactory.from_dict(
-            readable_experiments(content),
+            readable_experiments(tree),
             check_format=check_format,
-            directory=str(path.resolve().parent),
+            directory=os.fspath(path.parent.absolute()),
         )
-    except json.JSONDecodeError as e:
-        raise InputError(f"{path}: this is not an experiment list ({e})") from e
+    except InputError:
+        raise
     except KeyError as e:
         raise InputError(
             f"{path}: this DIALS cannot read the experiment list: {e} is missing. Was it "
             "written by a later version?"
         ) from e
+    # The models and formats of dxtbx raise whatever a damaged value leads to
     except Exception as e:
         message = str(e).strip().splitlines() or [type(e).__name__]
         hint = ". Have its images moved?" if check_format else ""
         raise InputError(
-            f"{path}: cannot be read as an experiment list ({message[0]}){hint}"
+            f"{path}: cannot be read as an experiment list ({message[0][:300]}){hint}"
         ) from e
     if not len(experiments):
         raise InputError(f"{path}: the experiment list is empty")
     if any(e.detector is None or e.beam is None for e in experiments):
         raise InputError(f"{path}: an experiment has no detector or no beam")
+    if check_format:
+        _apply_masks(path, experiments, tree, mask_files)
     return experiments
+
+
+def _apply_masks(
+    path: Path,
+    experiments: ExperimentList,
+    tree: Mapping[str, Any],
+    mask_files: Mapping[int, str],
+) -> None:
+    """Give imagesets the masks that dxtbx would have unpickled, with its own combined.
+
+    Raises:
+        InputError: A mask cannot be read or does not fit the detector.
+    """
+    from dxtbx import flumpy
+    from dxtbx.format.image import ImageBool
+    from dxtbx.serialize.filename import resolve_path
+
+    done = set()
+    for experiment, entry in zip(experiments, tree["experiment"]):
+        index = entry.get("imageset")
+        if index in done or index not in mask_files or experiment.imageset is None:
+            continue
+        done.add(index)
+        mask_path = Path(resolve_path(mask_files[index], str(path.parent.absolute())))
+        shapes = [panel.get_image_size()[::-1] for panel in experiment.detector]
+        masks = read_mask(mask_path, shapes)
+        lookup = experiment.imageset.external_lookup.mask
+        if not lookup.data.empty():
+            own = [lookup.data.tile(i).data() for i in range(lookup.data.n_tiles())]
+            own = [flumpy.to_numpy(mask) for mask in own]
+            if [mask.shape for mask in own] != [mask.shape for mask in masks]:
+                raise InputError(
+                    f"{path}: the mask in the image files does not fit the detector"
+                )
+            masks = tuple(a & b for a, b in zip(masks, own))
+        lookup.data = ImageBool(tuple(flumpy.from_numpy(mask) for mask in masks))
+        lookup.filename = os.fspath(mask_path)
 
 
 def experiment_info(experiment) -> ExperimentInfo:

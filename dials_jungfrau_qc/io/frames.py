@@ -17,10 +17,8 @@ import contextlib
 import dataclasses
 import logging
 import math
-import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +26,7 @@ import numpy as np
 from dials_jungfrau_qc.io.compat import trusted_range_is_inclusive
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout, nxmx_layout
+from dials_jungfrau_qc.io.processes import WORKER_DIED, run_in_processes
 
 logger = logging.getLogger("dials.jungfrau_qc.frames")
 
@@ -473,31 +472,25 @@ def _run_in_processes(
     executor: Executor | None,
     progress: Callable[[int], None] | None,
 ) -> list[tuple[Any, Unreadable]]:
-    with contextlib.ExitStack() as stack:
-        if executor is None:
-            executor = stack.enter_context(process_pool(len(shares)))
-        futures = [executor.submit(_run_share, share, work, limit) for share in shares]
-        try:
-            done = []
-            for share, future in zip(shares, futures):
-                done.append(future.result())
-                if progress:
-                    progress(len(share.frames))
-            return done
-        except BrokenExecutor as e:
-            raise InputError(
-                "a process that read images died, perhaps for lack of memory: try a "
-                "smaller nproc"
-            ) from e
-        finally:
-            for future in futures:
-                future.cancel()
+    def share_done(index: int) -> None:
+        if progress:
+            progress(len(shares[index].frames))
 
-
-def process_pool(nproc: int) -> ProcessPoolExecutor:
-    """Processes that start at once where the system can copy the running one."""
-    method = "fork" if sys.platform == "linux" else None
-    return ProcessPoolExecutor(nproc, multiprocessing.get_context(method))
+    items = [(share, work, limit) for share in shares]
+    if executor is None:
+        return run_in_processes(_run_share, items, len(shares), share_done)
+    futures = [executor.submit(_run_share, *item) for item in items]
+    try:
+        done = []
+        for index, future in enumerate(futures):
+            done.append(future.result())
+            share_done(index)
+        return done
+    except BrokenExecutor as e:
+        raise InputError(WORKER_DIED) from e
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _run_share(

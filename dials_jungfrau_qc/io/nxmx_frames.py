@@ -10,6 +10,8 @@ from __future__ import annotations
 import bisect
 import contextlib
 import dataclasses
+import itertools
+import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import FrameError
+from dials_jungfrau_qc.io.hdf5_checks import (
+    DEFLATE,
+    MAX_CHUNK_BYTES,
+    SHUFFLE,
+    check_chunk,
+    check_chunk_shape,
+    filters,
+    inflate,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -159,8 +170,33 @@ class NXmxReader:
         if buffer is None or buffer.dtype != handle.dtype:
             buffer = np.empty(self._layout.frame_shape, handle.dtype)
         self._buffers.append(buffer)
-        handle.read_direct(buffer, np.s_[index])
+        if dataset.inflate:
+            self._inflate(handle, index, buffer)
+        else:
+            dataset.check(index)
+            handle.read_direct(buffer, np.s_[index])
         return _as_dxtbx(buffer)
+
+    @staticmethod
+    def _inflate(handle: h5py.Dataset, index: int, buffer: np.ndarray) -> None:
+        """Unpack a frame that is one chunk, to its size and not beyond."""
+        try:
+            skipped, packed = handle.id.read_direct_chunk((index, 0, 0))
+        # HDF5 says so of a chunk that was never written, which holds the fill value
+        except (OSError, RuntimeError):
+            handle.read_direct(buffer, np.s_[index])
+            return
+        if skipped:
+            handle.read_direct(buffer, np.s_[index])
+            return
+        content = np.frombuffer(inflate(handle, packed), np.uint8)
+        target = buffer.reshape(-1).view(np.uint8)
+        if SHUFFLE in filters(handle):
+            # The first bytes of all pixels come first, then the second, and so on
+            size = handle.dtype.itemsize
+            target.reshape(-1, size)[:] = content.reshape(size, -1).T
+        else:
+            target[:] = content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,20 +206,41 @@ class _Dataset:
     Attributes:
         handle: The data set.
         has_holes: Whether frames were never written; HDF5 would read them as zeros.
+        inflate: Whether each frame is a chunk of deflate, which is unpacked here: HDF5
+            makes room for whatever comes out of it.
     """
 
     handle: h5py.Dataset
     has_holes: bool
+    inflate: bool
 
     @classmethod
     def of(cls, handle: h5py.Dataset) -> _Dataset:
+        check_chunk_shape(handle)
+        frame = handle.dtype.itemsize * math.prod(handle.shape[1:])
+        if frame > MAX_CHUNK_BYTES:
+            raise ValueError(f"{handle.name} says that a frame has {frame} bytes")
         has_holes = False
         if handle.chunks and handle.chunks[0] == 1:
             per_frame = np.prod(
                 [-(-n // c) for n, c in zip(handle.shape[1:], handle.chunks[1:])]
             )
             has_holes = handle.id.get_num_chunks() < handle.shape[0] * per_frame
-        return cls(handle, has_holes)
+        inflate = handle.chunks == (1, *handle.shape[1:]) and filters(handle) in (
+            (DEFLATE,),
+            (SHUFFLE, DEFLATE),
+        )
+        return cls(handle, has_holes, inflate)
+
+    def check(self, index: int) -> None:
+        """See that the chunks of a frame hold what they should; raises ValueError."""
+        if not self.handle.chunks or self.handle.is_virtual:
+            return
+        steps = self.handle.chunks
+        starts = [range(index - index % steps[0], index + 1, steps[0])]
+        starts += [range(0, n, s) for n, s in zip(self.handle.shape[1:], steps[1:])]
+        for where in itertools.product(*starts):
+            check_chunk(self.handle, where)
 
 
 def nxmx_layout(imageset: Any) -> NXmxLayout | None:
@@ -233,7 +290,10 @@ def nxmx_layout(imageset: Any) -> NXmxLayout | None:
                 panels=panels,
                 bit_depth=instance._bit_depth_readout or None,
             )
-    except (AttributeError, KeyError, IndexError, StopIteration, OSError):
+    except (
+        *(AttributeError, KeyError, IndexError, StopIteration, OSError),
+        *(TypeError, ValueError, RuntimeError),
+    ):
         # What is amiss will be said by dxtbx when it reads
         return None
 

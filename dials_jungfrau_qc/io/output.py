@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from dials_jungfrau_qc._version import __version__
 from dials_jungfrau_qc.io.compat import dials_version
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.interruption import uninterrupted
 
 SCHEMA = 1
 
@@ -34,12 +36,17 @@ class OutputFiles:
 
     def __exit__(self, kind, *_) -> None:
         if kind is None:
+            path = None
             try:
-                for path, aside in self._aside.items():
-                    os.replace(aside, path)
+                with uninterrupted(), _alone_in({p.parent for p in self._aside}):
+                    for path, aside in self._aside.items():
+                        os.replace(aside, path)
             except OSError as e:
                 self._remove()
                 raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+            except BaseException:
+                self._remove()
+                raise
         else:
             self._remove()
 
@@ -84,6 +91,24 @@ class OutputFiles:
         self.write_text(path, json.dumps(plain(content), allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def _alone_in(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep other runs from giving files their names in these folders meanwhile.
+
+    Else the results of two runs that end together could be mixed.
+    """
+    with contextlib.ExitStack() as stack:
+        for folder in sorted(folders):
+            # Not every system and file system has locks; the window is milliseconds
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def prepare_directory(directory: Path) -> Path:
     """Make the output directory and see that files can be written there.
 
@@ -93,8 +118,10 @@ def prepare_directory(directory: Path) -> Path:
     probe = directory / f".dials_jungfrau_qc.{os.getpid()}.part"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.touch()
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as e:
         raise InputError(
             f"output directory {directory}: cannot be written to: {e.strerror}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.interruption import uninterrupted
 
 CONTENTS = "truth.json"
 
@@ -56,7 +57,8 @@ def new_folder(directory: Path, overwrite: bool) -> Iterator[Path]:
             raise InputError(f"{directory}: cannot be made: {e.strerror}") from e
         yield aside
         try:
-            _put_in_place(aside, directory)
+            with uninterrupted():
+                _put_in_place(aside, directory)
         except OSError as e:
             raise InputError(f"{directory}: cannot be written: {e.strerror}") from e
     except BaseException:

@@ -23,7 +23,7 @@ from dials_jungfrau_qc.algorithms.relative_switch import (
     IntensityDiscontinuity,
     find_intensity_discontinuity,
 )
-from dials_jungfrau_qc.io.frames import process_pool
+from dials_jungfrau_qc.io.processes import run_in_processes
 from dials_jungfrau_qc.io.spot_pixels import INTEGRATED, SpotPixels
 
 
@@ -96,8 +96,7 @@ def _find_all(spots: Sequence[SpotPixels], nproc: int) -> list[PixelFeatures | N
     )
     nproc = min(nproc, len(groups))
     if nproc > 1:
-        with process_pool(nproc) as executor:
-            found = iter(list(executor.map(find_features, *arguments)))
+        found = iter(run_in_processes(find_features, list(zip(*arguments)), nproc))
     else:
         found = map(find_features, *arguments)
     return [next(found) if group.pixels else None for group in spots]

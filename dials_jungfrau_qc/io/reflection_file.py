@@ -46,6 +46,26 @@ COLUMN_TYPES = {
 }
 SHOEBOX_TYPE = "Shoebox<>"
 
+# Kinds of numbers and elements a row of columns that DIALS always writes in one way
+WHOLE, REAL = "iu", "f"
+KNOWN_COLUMNS = {
+    "flags": (WHOLE, 1),
+    "id": (WHOLE, 1),
+    "panel": (WHOLE, 1),
+    "bbox": (WHOLE, 6),
+    "miller_index": (WHOLE, 3),
+    "intensity.sum.value": (REAL, 1),
+    "intensity.sum.variance": (REAL, 1),
+    "xyzobs.px.value": (REAL, 3),
+    "xyzcal.px": (REAL, 3),
+}
+
+# A compressed reflection table becomes larger than this only if it was made to: those of
+# shoeboxes become 5 to 20 times as large
+MAX_GZIP_RATIO = 200
+# What may come out of a small file all the same
+GZIP_ALLOWANCE = 1 << 28
+
 
 class ReflectionFile(Protocol):
     """A reflection table on disk, whatever its format."""
@@ -115,18 +135,45 @@ def open_reflection_file(path: Path, allow_pickle: bool = False) -> ReflectionFi
         raise
 
 
+def check_column(path: Path, name: str, values: np.ndarray) -> None:
+    """See that a column holds what a column of its name always holds.
+
+    Raises:
+        InputError: It has another shape or another kind of numbers.
+    """
+    kinds, elements = KNOWN_COLUMNS.get(name, ("biuf", None))
+    width = values.size // max(len(values), 1) if values.ndim else 0
+    if (
+        values.dtype.kind not in kinds
+        or values.ndim not in (1, 2)
+        or (elements is not None and len(values) and width != elements)
+    ):
+        raise InputError(
+            f"{path}: damaged reflection table: column {name!r} holds {values.dtype} of "
+            f"shape {values.shape}"
+        )
+
+
 def _decompressed(path: Path, stream: BinaryIO) -> BinaryIO:
     """The content of a gzip file, in a temporary file that has no name."""
     import gzip
-    import shutil
     import tempfile
     import zlib
 
+    packed = os.fstat(stream.fileno()).st_size
+    limit = max(GZIP_ALLOWANCE, MAX_GZIP_RATIO * packed)
     content = tempfile.TemporaryFile()
     stream.seek(0)
     try:
         with stream, gzip.GzipFile(fileobj=stream) as source:
-            shutil.copyfileobj(source, content, 1 << 20)
+            while piece := source.read(1 << 20):
+                content.write(piece)
+                if content.tell() > limit:
+                    raise InputError(
+                        f"{path}: {packed} bytes unpack to more than {limit}: this is no "
+                        "reflection table. If it is, unpack it with gunzip"
+                    )
+        content.flush()
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         content.close()
         raise InputError(
@@ -135,6 +182,9 @@ def _decompressed(path: Path, stream: BinaryIO) -> BinaryIO:
     except OSError as e:
         content.close()
         raise InputError(f"{path}: cannot be decompressed: {e.strerror}") from e
+    except BaseException:
+        content.close()
+        raise
     content.seek(0)
     return content
 
@@ -199,7 +249,9 @@ class MsgpackReflectionFile:
         dtype, elements = COLUMN_TYPES[column.type]
         raw = self._pread(column.offset, column.n_bytes)
         values = raw.view(dtype)
-        return values if elements == 1 else values.reshape(self.n_rows, elements)
+        values = values if elements == 1 else values.reshape(self.n_rows, elements)
+        check_column(self.path, name, values)
+        return values
 
     def iter_shoeboxes(
         self, rows: np.ndarray, background: bool = False

@@ -5,6 +5,7 @@ Layout: dials/util/table_as_hdf5_file.py of DIALS 3.28 and later.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import h5py
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.hdf5_checks import check_chunk, check_size
+from dials_jungfrau_qc.io.reflection_file import check_column
 from dials_jungfrau_qc.io.shoebox_blob import (
     BLOCK_BYTES,
     ShoeboxPixels,
@@ -38,7 +41,11 @@ class Hdf5ReflectionFile:
                 )
             }
             self.n_rows = self._count_rows()
-        except (KeyError, OSError, RuntimeError, ValueError) as e:
+        # A damaged file can hold groups where data sets should be, and the reverse
+        except (
+            *(KeyError, OSError, RuntimeError, ValueError),
+            *(AttributeError, TypeError, IndexError),
+        ) as e:
             self._file.close()
             if isinstance(e, InputError):
                 raise
@@ -57,9 +64,12 @@ class Hdf5ReflectionFile:
         return tables[list(tables)[0]]
 
     def _count_rows(self) -> int:
-        lengths = {
-            len(item) for item in self._group.values() if isinstance(item, h5py.Dataset)
-        }
+        columns = [i for i in self._group.values() if isinstance(i, h5py.Dataset)]
+        if any(not column.shape for column in columns):
+            raise InputError(
+                f"{self.path}: damaged reflection table: a column is empty"
+            )
+        lengths = {column.shape[0] for column in columns}
         if len(lengths) > 1:
             raise InputError(
                 f"{self.path}: the columns have different lengths: {sorted(lengths)}"
@@ -75,7 +85,9 @@ class Hdf5ReflectionFile:
         column = self._group.get(name)
         if not isinstance(column, h5py.Dataset):
             raise InputError(f"{self.path}: the table has no column {name!r}")
-        return self._read_data(column)
+        values = self._read_whole(column)
+        check_column(self.path, name, values)
+        return values
 
     def iter_shoeboxes(
         self, rows: np.ndarray, background: bool = False
@@ -84,12 +96,13 @@ class Hdf5ReflectionFile:
         group = self._group.get("shoebox")
         if not isinstance(group, h5py.Group):
             raise InputError(f"{self.path}: the table has no shoeboxes")
-        try:
-            data, mask = group["shoebox_data"], group["shoebox_mask"]
-            values = group["shoebox_background"] if background else None
-            bbox = self._read_data(group["bbox"])
-        except KeyError as e:
-            raise InputError(f"{self.path}: damaged shoeboxes ({e})") from e
+        data, mask = self._pixels(group, "data", "f"), self._pixels(group, "mask", "iu")
+        values = self._pixels(group, "background", "f") if background else None
+        bbox = group.get("bbox")
+        if not isinstance(bbox, h5py.Dataset) or not bbox.shape:
+            raise InputError(f"{self.path}: damaged shoeboxes: they have no bbox")
+        bbox = self._read_whole(bbox)
+        check_column(self.path, "bbox", bbox)
         sizes = bbox_sizes(bbox)
         if sizes.sum() != len(data) and bbox_sizes(bbox, True).sum() == len(data):
             sizes = bbox_sizes(bbox, True)
@@ -100,12 +113,28 @@ class Hdf5ReflectionFile:
             or sizes.min(initial=0) < 0
             or sizes.sum() != len(data)
             or len(mask) != len(data)
+            or (values is not None and len(values) != len(data))
         ):
             raise InputError(
                 f"{self.path}: the shoeboxes do not agree with their bounding boxes: the "
                 "file is damaged"
             )
         return self._iter_blocks(data, mask, values, np.cumsum(sizes), sizes, rows)
+
+    def _pixels(self, group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
+        """A data set of the pixels of all shoeboxes, known to be readable piece by piece."""
+        dataset = group.get(f"shoebox_{name}")
+        if (
+            not isinstance(dataset, h5py.Dataset)
+            or dataset.ndim != 1
+            or dataset.dtype.kind not in kinds
+        ):
+            raise InputError(f"{self.path}: damaged shoeboxes: {name} is missing")
+        try:
+            check_size(dataset)
+        except (ValueError, OSError, RuntimeError) as e:
+            raise InputError(f"{self.path}: the file is damaged: {e}") from e
+        return dataset
 
     def _iter_blocks(self, data, mask, values, ends, sizes, rows):
         first = 0
@@ -129,16 +158,37 @@ class Hdf5ReflectionFile:
             )
             first = last
 
+    def _read_whole(self, dataset: h5py.Dataset) -> np.ndarray:
+        """Read all of a data set that can be as large as it says."""
+        try:
+            check_size(dataset)
+        except (ValueError, OSError, RuntimeError) as e:
+            raise InputError(f"{self.path}: the file is damaged: {e}") from e
+        return self._read_data(dataset)
+
     def _read_data(self, dataset: h5py.Dataset, piece: slice = slice(None)):
         # Registers the LZ4 filter with which DIALS compresses shoeboxes
         import hdf5plugin  # noqa: F401
 
         try:
+            self._check_chunks(dataset, piece)
             return dataset[piece]
-        except OSError as e:
+        except (OSError, RuntimeError, ValueError, TypeError) as e:
             raise InputError(
                 f"{self.path}: {dataset.name} cannot be read: the file is damaged ({e})"
             ) from e
+
+    @staticmethod
+    def _check_chunks(dataset: h5py.Dataset, piece: slice) -> None:
+        """See that no chunk of a piece unpacks to more than it should; ValueError if so."""
+        if not dataset.chunks or not dataset.size:
+            return
+        first, last, _ = piece.indices(dataset.shape[0])
+        starts = [range(0, n, s) for n, s in zip(dataset.shape, dataset.chunks)]
+        step = dataset.chunks[0]
+        starts[0] = range(first - first % step, last, step)
+        for where in itertools.product(*starts):
+            check_chunk(dataset, where)
 
     def close(self) -> None:
         self._file.close()

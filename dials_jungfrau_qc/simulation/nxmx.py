@@ -57,6 +57,10 @@ class FileModel:
             )
         if self.images_per_file is not None and self.images_per_file < 1:
             raise ValueError("images_per_file must be at least 1")
+        for name in ("saturation_value", "underload_value"):
+            value = getattr(self, name)
+            if value is not None and not -(2**31) <= value < 2**31:
+                raise ValueError(f"{name}={value} is no value of 32 bits")
         if self.compression == "bitshuffle":
             _bitshuffle()
 

@@ -107,7 +107,7 @@ PHIL = (
         .type = float
         .help = "Standard deviation of the rocking curve, in degrees."
       spot_size = 0.8
-        .type = float
+        .type = float(value_max=100)
         .help = "Standard deviation of the spots on the detector, in pixels."
       d_min = None
         .type = float
@@ -174,7 +174,7 @@ PHIL = (
         .type = bool
         .help = "False for a detector that never leaves its first gain."
       n_sum = 1
-        .type = int
+        .type = int(value_min=1, value_max=10000)
         .help = "Frames of the detector that are added to an image before rounding."
       gain = 41.0 -1.439 -0.1145
         .type = floats(size=3)

@@ -253,3 +253,20 @@ def test_no_room_on_the_disk(tmp_path):
     assert "a/series: cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "edit,message",
+    [
+        ("underload_value=1e308", "is no value of 32 bits"),
+        ("readout.n_sum=1e12", "n_sum"),
+        ("nproc=-inf", "infinity"),
+        ("crystal.spot_size=2147483648", "spot_size"),
+        ("attenuator_error=Auto", "needs a value of its own"),
+        ("faults.masked=Auto", "needs a value of its own"),
+        ("faults.flickering.share=Auto", "needs a value of its own"),
+    ],
+)
+def test_parameters_that_cannot_be(edit, message):
+    with pytest.raises(SystemExit, match=message):
+        run([*SMALL, edit])

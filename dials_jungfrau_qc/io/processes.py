@@ -1,0 +1,90 @@
+"""Work that is shared by processes, none of which outlives the program."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.interruption import begin_worker
+
+Result = TypeVar("Result")
+
+WORKER_DIED = "a process died, perhaps for lack of memory: try a smaller nproc"
+
+# What a worker works on, in a worker process
+_work: list[tuple[Callable, Sequence[tuple]]] = []
+
+
+def run_in_processes(
+    function: Callable[..., Result],
+    items: Sequence[tuple],
+    nproc: int,
+    done: Callable[[int], object] = lambda index: None,
+) -> list[Result]:
+    """Call a function with each of several tuples of arguments.
+
+    The workers have the arguments from their start, by fork where there is one. A queue
+    would block for ever when it is full and its reader dies (Python before 3.12).
+
+    Args:
+        function: A function of a module.
+        items: The arguments of each call.
+        nproc: Number of processes.
+        done: Called with the index of each item when it is done, in order.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        InputError: A process died.
+    """
+    with _process_pool(nproc, (function, items)) as executor:
+        futures = [executor.submit(_call, index) for index in range(len(items))]
+        results = []
+        for index, future in enumerate(futures):
+            results.append(future.result())
+            done(index)
+        return results
+
+
+def _begin(work: tuple[Callable, Sequence[tuple]]) -> None:
+    begin_worker()
+    _work.append(work)
+
+
+def _call(index: int) -> Any:
+    function, items = _work[-1]
+    return function(*items[index])
+
+
+@contextlib.contextmanager
+def _process_pool(
+    nproc: int, work: tuple[Callable, Sequence[tuple]]
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start at once where the system can copy the running one.
+
+    Left by an exception they are ended, whatever they are at.
+    """
+    method = "fork" if sys.platform == "linux" else None
+    executor = ProcessPoolExecutor(
+        nproc,
+        multiprocessing.get_context(method),
+        initializer=_begin,
+        initargs=(work,),
+    )
+    others = set(multiprocessing.active_children())
+    try:
+        yield executor
+    except BaseException as e:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        if isinstance(e, BrokenExecutor):
+            raise InputError(WORKER_DIED) from e
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -1,0 +1,293 @@
+"""Programs that are stopped, that run out of room, or that run side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nxmx_files import geometry_of, write_nxmx
+from refl_files import random_boxes, table_bytes
+
+from dxtbx.model.experiment_list import ExperimentListFactory
+
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.interruption import Stopped, stoppable
+from dials_jungfrau_qc.io.output import OutputFiles
+from dials_jungfrau_qc.io.processes import run_in_processes
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "dials_jungfrau_qc.command_line"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc")
+
+SPOTS = ["pixel_histogram", "many.refl", "find_features=False"]
+FRAMES = ["pixel_histogram", "x.expt", "pixels=frames", "nproc=2"]
+SIMULATE = [
+    *("simulate_jungfrau", "detector=module", "n_images=40", "transmission=1"),
+    *("crystal.d_min=3", "output.directory=series", "nproc=2"),
+]
+_PAGES = {f"dials.pixel_histogram.{suffix}" for suffix in ("json", "html")}
+RESULTS = {
+    "many.refl": {*_PAGES, "many.hist", "many_intensity.hist"},
+    "x.expt": {*_PAGES, "x.hist"},
+    "detector=module": {"series"},
+}
+# A hook in the place of the program's entry says when the program itself begins
+START = (
+    "import importlib, sys;"
+    "program = importlib.import_module(sys.argv[1]); print('ready', flush=True);"
+    "sys.argv[:2] = [sys.argv[1]]; program.run()"
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A reflection table and 60 images, large enough for a second or two of work."""
+    folder = tmp_path_factory.mktemp("files")
+    boxes = random_boxes(400) * 50
+    (folder / "many.refl").write_bytes(table_bytes(boxes))
+    frames = np.random.default_rng(0).poisson(2.0, (4, *geometry_of().shape))
+    write_nxmx(folder / "x.nxs", np.tile(frames, (15, 1, 1)), compression="off")
+    experiments = ExperimentListFactory.from_filenames([str(folder / "x.nxs")])
+    experiments.as_file(str(folder / "x.expt"))
+    return folder
+
+
+def start(arguments, folder, program=START, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", program, f"{PACKAGE}.{arguments[0]}", *arguments[1:]],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def of_session(session: int) -> list[int]:
+    """The processes of a session that are still there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def gone(session: int, seconds: float = 10) -> bool:
+    """Whether all processes of a session end."""
+    deadline = time.monotonic() + seconds
+    while of_session(session):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def new_files(folder: Path, before: set[str]) -> set[str]:
+    names = {path.name for path in folder.iterdir()} - before
+    return {name for name in names if not name.endswith(".log")}
+
+
+@pytest.fixture
+def here(tmp_path, files):
+    for path in files.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    # Paths in experiment lists are absolute
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "arguments", [SPOTS, FRAMES, SIMULATE], ids="spots frames simulate".split()
+)
+def test_stopped_at_random_moments(here, arguments, number):
+    rng = random.Random(f"{arguments}{number}")
+    before = {path.name for path in here.iterdir()}
+    stopped = 0
+    for _ in range(3):
+        process = start(arguments, here)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.02, 0.8))
+        # As a terminal does it: to every process of the session
+        os.killpg(process.pid, number)
+        output, message = process.communicate(timeout=60)
+
+        assert "Traceback" not in output + message
+        assert gone(process.pid)
+        # All results or none: the program may have been at its last lines
+        left = new_files(here, before)
+        assert left in (set(), RESULTS[arguments[1]])
+        for name in left:
+            path = here / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if process.returncode == 0:
+            continue
+        # Before and after the program itself, Python ends as others do
+        if process.returncode != -number:
+            assert process.returncode == 128 + number
+            assert message.splitlines()[-1].startswith(f"Stopped by {number.name}")
+            stopped += 1
+    assert stopped
+
+
+def test_worker_that_is_killed(here):
+    process = start(FRAMES, here)
+    assert process.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 60
+    while len(workers := of_session(process.pid)) < 3 and time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        time.sleep(0.005)
+    workers = [pid for pid in workers if pid != process.pid]
+    assert workers, "no worker was seen"
+    os.kill(workers[0], signal.SIGKILL)
+    output, message = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "a process" in message and "died" in message and "nproc" in message
+    assert "Traceback" not in output + message
+    assert gone(process.pid)
+
+
+def test_parent_that_is_killed_leaves_no_workers(here):
+    process = start(FRAMES, here)
+    assert process.stdout.readline() == "ready\n"
+    while len(of_session(process.pid)) < 3 and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate(timeout=60)
+
+    assert gone(process.pid)
+
+
+def sleep_and_stop(parent, seconds):
+    time.sleep(0.3)
+    os.kill(parent, signal.SIGTERM)
+    time.sleep(seconds)
+
+
+def test_workers_are_ended_whatever_they_are_at():
+    begin = time.monotonic()
+    with pytest.raises(Stopped), stoppable():
+        run_in_processes(sleep_and_stop, [(os.getpid(), 600)], 2)
+    assert time.monotonic() - begin < 60
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as stop, stoppable():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stop.value.exit_status == 130
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_signal_while_files_get_their_names(tmp_path, monkeypatch):
+    """All of them get theirs, and the signal counts afterwards."""
+    replace = os.replace
+
+    def slow_replace(source, target):
+        os.kill(os.getpid(), signal.SIGTERM)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow_replace)
+    with pytest.raises(Stopped), stoppable(), OutputFiles() as output:
+        output.write_text(tmp_path / "a", "a")
+        output.write_text(tmp_path / "b", "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("arguments", [SPOTS, SIMULATE], ids=["spots", "simulate"])
+def test_full_disk(here, arguments):
+    disk = here / "disk"
+    disk.mkdir()
+    size = "size=64k" if arguments is SPOTS else "size=1m"
+    if (
+        os.getuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)],
+            capture_output=True,
+        ).returncode
+    ):
+        pytest.skip("only root can make a small disk")
+    try:
+        arguments = [a for a in arguments if not a.startswith("output.directory")]
+        process = start([*arguments, "output.directory=disk/series"], here)
+        output, message = process.communicate(timeout=120)
+        left = {p.name for p in disk.rglob("*") if p.is_file()}
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+    assert process.returncode == 1
+    assert "No space left on device" in message
+    assert len(message.strip().splitlines()) == 1
+    assert {name for name in left if not name.endswith(".log")} == set()
+
+
+@pytest.mark.parametrize("arguments", [SPOTS, SIMULATE], ids=["spots", "simulate"])
+def test_folder_that_cannot_be_written(here, arguments):
+    folder = here / "locked"
+    folder.mkdir(mode=0o555)
+    if not os.getuid():
+        # Root may write everywhere but to a disk that is mounted so
+        for options in (["--bind", str(folder)], ["-o", "remount,ro,bind"]):
+            if subprocess.run(
+                ["mount", *options, str(folder)], capture_output=True
+            ).returncode:
+                pytest.skip("a folder cannot be mounted read-only here")
+    try:
+        arguments = [a for a in arguments if not a.startswith("output.directory")]
+        process = start([*arguments, "output.directory=locked/series"], here)
+        output, message = process.communicate(timeout=120)
+    finally:
+        if not os.getuid():
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+    assert process.returncode == 1
+    assert len(message.strip().splitlines()) == 1
+    assert "locked/series" in message and "cannot be" in message
+
+
+def test_two_runs_in_one_folder(here):
+    runs = {n: [*SPOTS, f"histogram.n_bins={n}"] for n in (1200, 600)}
+    processes = [start(arguments, here) for arguments in runs.values()]
+    for process in processes:
+        output, message = process.communicate(timeout=120)
+        assert process.returncode == 0, message
+
+    content = json.loads((here / "dials.pixel_histogram.json").read_text())
+    n_bins = content["parameters"]["histogram.n_bins"]
+    assert len((here / "many.hist").read_text().splitlines()) == n_bins
+    page = (here / "dials.pixel_histogram.html").read_text()
+    assert f"n_bins={n_bins}" in page or f"n_bins = {n_bins}" in page
+    log = (here / "dials.pixel_histogram.log").read_text()
+    assert "\0" not in log and log.count("have been modified") == 1
+    assert not list(here.glob(".*.part"))
+
+
+def test_files_that_cannot_be_renamed_leave_none(tmp_path):
+    (tmp_path / "b").mkdir()
+    with (
+        pytest.raises(InputError, match="b: cannot be written"),
+        OutputFiles() as output,
+    ):
+        output.write_text(tmp_path / "b", "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.frames import FrameSource, process_pool
+from dials_jungfrau_qc.io.frames import FrameSource
+from dials_jungfrau_qc.io.processes import run_in_processes
 from dials_jungfrau_qc.io.sweeps import Sweep
 
 
@@ -39,14 +40,10 @@ def signal_counts(sweep: Sweep, nproc: int) -> np.ndarray:
         )
     images = image_indices(source)
     try:
-        with process_pool(min(nproc, len(images))) as pool:
-            jobs = [
-                pool.submit(
-                    find_constant_signal_pixels, sweep.imagesets[0], part.tolist()
-                )
-                for part in np.array_split(images, min(nproc, len(images)))
-            ]
-            parts = [flumpy.to_numpy(job.result()) for job in jobs]
+        shares = np.array_split(images, min(nproc, len(images)))
+        items = [(sweep.imagesets[0], share.tolist()) for share in shares]
+        found = run_in_processes(find_constant_signal_pixels, items, len(items))
+        parts = [flumpy.to_numpy(part) for part in found]
     except (RuntimeError, OSError) as e:
         raise InputError(f"{sweep.label}: the images cannot be read: {e}") from e
     return np.sum(parts, axis=0).reshape(source.panel_shapes[0])

@@ -109,6 +109,11 @@ def verdict_sentence(results: LinearityResults) -> str:
             "Whether the detector is linear cannot be told; departures beyond "
             f"{100 * found.bound:.2g} % (95 %) are excluded {limit}"
         )
+    elif _only_saturates(results):
+        start = (
+            f"The detector is not linear: it saturates; below saturation it is linear "
+            f"within {100 * found.bound:.2g} % (95 %), data reaching {limit[len('up to ') :]}"
+        )
     else:
         start = (
             f"The detector is not linear: it departs by up to {100 * found.bound:.2g} % "
@@ -126,6 +131,18 @@ def verdict_sentence(results: LinearityResults) -> str:
             f"the data cannot tell {question[0]} from {' or '.join(question[1:])}"
         )
     return "; ".join(parts) + "."
+
+
+def _only_saturates(results: LinearityResults) -> bool:
+    """Whether saturation is all that is wrong with the detector."""
+    found, model = results.analysis.verdict, results.analysis.model
+    of_detector = {term for term in DETECTOR if model.terms[term].supported}
+    suspects = {c for question in found.cannot_tell for c in question}
+    return (
+        of_detector == {SATURATION}
+        and not suspects & DETECTOR_CAUSES
+        and found.bound < LARGEST_BOUND
+    )
 
 
 def _with_value(results: LinearityResults, cause: str) -> str:

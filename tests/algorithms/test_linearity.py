@@ -11,6 +11,7 @@ from integrated_files import simulate
 from dials_jungfrau_qc.algorithms.linearity import analyse
 from dials_jungfrau_qc.algorithms.ratios import all_pairs, ratio_of_sums, york_slope
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    fit_weights,
     in_second_gain,
     lost_by_compression,
     spot_shares,
@@ -145,3 +146,49 @@ def test_compression_curve():
     spot = spot_shares(0.8, 0.4)
     lost = lost_by_compression(spot, np.array([1.0]), 1e5)[0]
     assert lost == pytest.approx(spot.mean / 1e5, rel=0.02)
+
+
+@pytest.mark.parametrize("total", [150.0, 2000.0])
+def test_weights_of_pixels_are_those_of_a_profile_fit(total):
+    spot, background = spot_shares(0.8, 0.4), 3.0
+
+    weights = fit_weights(spot, np.array([total]), background)[0]
+
+    # A fit of I p to counts less their background, with one pixel a photon too high
+    profile = spot.shares[0]
+    counts = total * profile
+    inverse = 1 / (counts + background)
+    for pixel in (0, 10, len(profile) - 1):
+        high = counts + (np.arange(len(profile)) == pixel)
+        fitted = (inverse * profile * high).sum() / (inverse * profile**2).sum()
+        assert weights[0, pixel] == pytest.approx(fitted - total, rel=1e-6)
+
+
+def test_offset_beside_saturation_is_no_gain_error():
+    for seed in range(2):
+        result = found(
+            seed,
+            spots={"scale": 60000.0},
+            detector={"pedestal_error": (0, -5.0, 0)},
+        )
+        assert set(result.verdict.causes) == {
+            "gain-stage offset",
+            "saturation or compression",
+        }
+        offset = result.model.terms["g1_offset"]
+        assert offset.value == pytest.approx(-5, abs=4 * offset.error)
+        assert offset.error < 0.3
+        assert not result.model.terms["g1_gain"].supported
+        assert not result.model.terms["compression"].supported
+
+
+def test_one_stuck_pixel_names_no_cause():
+    series = as_series(simulate(0, 3000, T, spots={"scale": 8000.0}))
+    strongest = np.argmax(series.intensity[-1])
+    series.intensity[:, strongest] += 20000
+
+    result = analyse(series, SWITCH)
+
+    assert result.verdict.linear
+    assert not result.verdict.causes
+    assert result.model.groups.n_outliers == 1

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.linearity import LinearityAnalysis
-from dials_jungfrau_qc.algorithms.linearity_verdict import FLUX, SELECTION
+from dials_jungfrau_qc.algorithms.linearity_terms import DETECTOR, SATURATION
+from dials_jungfrau_qc.algorithms.linearity_verdict import (
+    DETECTOR_CAUSES,
+    FLUX,
+    LARGEST_BOUND,
+    SELECTION,
+)
 from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
 from dials_jungfrau_qc.io.sweep_matching import MatchedSweeps
 from dials_jungfrau_qc.io.transmissions import Transmission
@@ -111,8 +117,8 @@ def verdict_sentence(results: LinearityResults) -> str:
         )
     elif _only_saturates(results):
         start = (
-            f"The detector is not linear: it saturates; below saturation it is linear "
-            f"within {100 * found.bound:.2g} % (95 %), data reaching {limit[len('up to ') :]}"
+            "The detector is not linear: it saturates; below saturation it is linear "
+            f"within {100 * found.bound:.2g} % (95 %) {limit}"
         )
     else:
         start = (

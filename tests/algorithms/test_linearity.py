@@ -9,6 +9,7 @@ import pytest
 from integrated_files import simulate
 
 from dials_jungfrau_qc.algorithms.linearity import analyse
+from dials_jungfrau_qc.algorithms.linearity_groups import group_reflections
 from dials_jungfrau_qc.algorithms.ratios import all_pairs, ratio_of_sums, york_slope
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
     fit_weights,
@@ -182,13 +183,20 @@ def test_offset_beside_saturation_is_no_gain_error():
         assert not result.model.terms["compression"].supported
 
 
-def test_one_stuck_pixel_names_no_cause():
-    series = as_series(simulate(0, 3000, T, spots={"scale": 8000.0}))
-    strongest = np.argmax(series.intensity[-1])
-    series.intensity[:, strongest] += 20000
+def test_a_stuck_pixel_is_found_in_a_group_of_its_own():
+    simulated = simulate(0, 3000, T, spots={"scale": 8000.0})
+    # No other reflection as strong has its resolution, so that it has a group to itself
+    strong = int(np.argmax(simulated.intensity[-1]))
+    keep = np.arange(3000) != strong
+    keep &= simulated.intensity[-1] < 20000
+    keep[strong] = True
+    series = as_series(simulated).select(keep)
+    here = np.count_nonzero(keep[:strong])
+    series.d[here] = series.d.min()
+    series.intensity[:, here] = [12000, 14000, 20000]
+    series.variance[:, here] = [12000, 14000, 20000]
 
-    result = analyse(series, SWITCH)
+    groups = group_reflections(series, series.transmission)
 
-    assert result.verdict.linear
-    assert not result.verdict.causes
-    assert result.model.groups.n_outliers == 1
+    assert here not in groups.rows
+    assert groups.n_outliers < 4

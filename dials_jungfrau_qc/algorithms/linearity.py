@@ -92,7 +92,7 @@ def analyse(
         for k in range(series.n_sweeps)
     ]
     pairs = all_pairs(dim, rng)
-    model = fit_joint_model(series, pairs.beam, switch)
+    model = fit_joint_model(series, pairs.beam, switch, bright)
     binned = residuals(series, model)
     return LinearityAnalysis(
         series=series,

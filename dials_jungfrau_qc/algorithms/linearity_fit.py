@@ -69,6 +69,7 @@ class JointModel:
         terms: dict[str, np.ndarray],
         names: Sequence[str],
         nominal: np.ndarray,
+        uncertainty: np.ndarray | None = None,
     ):
         """Prepare the model.
 
@@ -77,8 +78,12 @@ class JointModel:
             terms: Effect of each term, shape (K, G).
             names: Terms to be parameters.
             nominal: Recorded transmission of each sweep, shape (K,).
+            uncertainty: Changes of the response by one standard deviation each of what
+                is not known of the spots, shape (q, K, G). They are errors that all
+                sums share.
         """
         self.groups = groups
+        self._uncertainty = uncertainty
         self.names = tuple(names)
         self.n_sweeps = len(nominal)
         self._log_nominal = np.log(nominal)[:, None]
@@ -142,7 +147,12 @@ class JointModel:
         derivatives *= scaled
         along = (derivatives * scaled).sum(axis=1) / square
         derivatives -= along[:, None] * scaled
-        return (self.groups.total - expected) * weight, derivatives, expected
+        residual = (self.groups.total - expected) * weight
+        if self._uncertainty is not None:
+            shared = self._uncertainty / response * scaled
+            shared -= (shared * scaled).sum(axis=1)[:, None] / square * scaled
+            residual, derivatives = _whiten(shared, residual, derivatives)
+        return residual, derivatives, expected
 
     def quadratic(self, parameters: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Chi-squared as a quadratic form c - 2 g p + p H p of all parameters."""
@@ -176,16 +186,22 @@ class JointModel:
             errors[name] = float(1 / np.sqrt(left)) if known else float("inf")
         return errors
 
-    def fit(self, free: Sequence[int], start: np.ndarray | None = None) -> Fit:
-        """Fit some parameters and hold the others at 0.
+    def fit(
+        self,
+        free: Sequence[int],
+        start: np.ndarray | None = None,
+        held: np.ndarray | None = None,
+    ) -> Fit:
+        """Fit some parameters and hold the others.
 
         Args:
             free: Columns to fit.
             start: Parameters to begin with, shape (columns,).
+            held: Where the others are held, shape (columns,); 0 if None.
         """
         free = tuple(sorted(free))
         index = np.array(free, dtype=int)
-        parameters = np.zeros(self.n_columns)
+        parameters = np.zeros(self.n_columns) if held is None else held.copy()
         if start is not None:
             parameters[index] = start[index]
         chi_squared = self._chi_squared(parameters)
@@ -225,8 +241,35 @@ class JointModel:
         )
 
     def _chi_squared(self, parameters: np.ndarray) -> float:
+        if self._uncertainty is not None:
+            return float((self.linearise(parameters)[0] ** 2).sum())
         expected, _ = self.expected(parameters)
         return float(((self.groups.total - expected) ** 2 * self._inverse).sum())
+
+
+def _whiten(
+    shared: np.ndarray, residual: np.ndarray, derivatives: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide by the root of a covariance of 1 and of errors shared by all sums.
+
+    Args:
+        shared: One standard deviation of each such error, shape (q, K, G).
+        residual: Shape (K, G).
+        derivatives: Shape (p, K, G).
+    """
+    flat = shared.reshape(len(shared), -1)
+    # Directions in which the covariance is more than 1, and by how much
+    size, mixing = np.linalg.eigh(flat @ flat.T)
+    real = size > 1e-12
+    direction = (mixing[:, real] / np.sqrt(size[real])).T @ flat
+    shrink = 1 - 1 / np.sqrt(1 + size[real])
+
+    def divided(values: np.ndarray) -> np.ndarray:
+        rows = values.reshape(-1, flat.shape[1])
+        rows = rows - (rows @ direction.T * shrink) @ direction
+        return rows.reshape(values.shape)
+
+    return divided(residual), divided(derivatives)
 
 
 def _solve(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ _REFLECTIONS_A_GROUP = 8
 _INTENSITY_BINS = (6, 32)
 # A residual of so many standard deviations is an accident, not an error of counting
 _OUTLIER = 7.0
+# A group of fewer reflections cannot show which of them is an accident
+_FEW = 3
 _VARIANCE_SCALE_FLOOR = 0.25
 
 
@@ -185,6 +187,20 @@ def _residuals(
     with np.errstate(invalid="ignore", divide="ignore"):
         share = sums / sums.sum(axis=0)
     share = np.nan_to_num(share)[:, label]
+    return _departure(intensity, expected, present, share)
+
+
+def _departure(
+    intensity: np.ndarray, expected: np.ndarray, present: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Departures from a given division among sweeps and their expected variances.
+
+    Args:
+        intensity: Shape (K, m).
+        expected: Variances, shape (K, m).
+        present: Shape (K, m).
+        share: Of each sweep in the sum of all, shape (K, m).
+    """
     total = intensity.sum(axis=0)
     residual = np.where(present, intensity - share * total, 0)
     variance = (1 - 2 * share) * expected + share**2 * expected.sum(axis=0)
@@ -229,10 +245,25 @@ def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:
     residual, foreseen = _residuals(
         intensity, variance, present, groups.label, groups.n_groups
     )
+    bins = groups.intensity_bin[groups.label]
+    few = np.bincount(groups.label, minlength=groups.n_groups)[groups.label] < _FEW
+    for b in np.unique(bins[few]):
+        own = bins == b
+        # Medians, which an accident in the bin does not move
+        rate = np.zeros(series.n_sweeps)
+        for k in range(series.n_sweeps):
+            there = own & present[k]
+            if there.any():
+                rate[k] = np.median(intensity[k, there] / groups.pooled[there])
+        alone = own & few
+        share = rate[:, None] * present[:, alone]
+        share = share / np.where(share.sum(axis=0) > 0, share.sum(axis=0), 1)
+        residual[:, alone], foreseen[:, alone] = _departure(
+            intensity[:, alone], variance[:, alone], present[:, alone], share
+        )
     # The median of squares of a normal distribution is 0.455 of its variance
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = np.where(foreseen > 0, residual**2 / foreseen, 0)
-    bins = groups.intensity_bin[groups.label]
     worst = squares.max(axis=0)
     limit = np.empty(len(groups.variance_scale))
     for b in range(len(limit)):

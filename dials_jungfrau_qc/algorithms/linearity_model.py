@@ -24,6 +24,7 @@ from dials_jungfrau_qc.algorithms.linearity_terms import (
     UNITS,
     Effects,
     effects,
+    width_uncertainty,
     within_reach,
 )
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import SpotCurves, SwitchModel
@@ -34,6 +35,7 @@ POSITIVE = (UNIFORM, B_DECAY, COMPRESSION, SATURATION)
 # Ceilings that are tried, as parts of the brightest pixel
 _CEILINGS = (0.7, 0.4, 0.2, 0.1)
 _MAX_ROUNDS = 6
+_SATURATION_ROUNDS = 3
 # Compression far above the brightest pixel is linear in it
 _FAR = 10.0
 
@@ -97,7 +99,10 @@ class LinearityModel:
 
 
 def fit_joint_model(
-    series: SweepSeries, relative_beam: np.ndarray, switch: SwitchModel
+    series: SweepSeries,
+    relative_beam: np.ndarray,
+    switch: SwitchModel,
+    bright: np.ndarray | None = None,
 ) -> LinearityModel:
     """Find out which terms the data support, and their parameters.
 
@@ -105,34 +110,101 @@ def fit_joint_model(
         series: The sweeps.
         relative_beam: Of each sweep, from ratios, shape (K,).
         switch: Where the detector switches gains.
+        bright: Reflections that may be saturated, which are looked at for nothing but
+            saturation, bool, shape (n,); None for none.
 
     Raises:
         ValueError: Too few reflections.
     """
     beam = relative_beam * series.transmission[series.reference]
-    groups = group_reflections(series, beam)
-    curves = SpotCurves(
-        series.sigma_pixels[groups.rows], series.sigma_images[groups.rows]
-    )
-    state = _search(series, groups, curves, beam, switch)
+    # What may be saturated tells nothing of anything else
+    dim = np.ones(len(series.d), dtype=bool) if bright is None else ~bright
+    if not dim.all():
+        try:
+            groups = group_reflections(series, beam, dim)
+        except ValueError:
+            dim[:] = True
+    if dim.all():
+        groups = group_reflections(series, beam)
+    state = _search(series, groups, _curves(series, groups), beam, switch)
     n_above = 0
     if SATURATION in state.best.terms:
-        # What is saturated tells nothing else
-        below = np.zeros(len(series.d), dtype=bool)
         low = state.found.peak < state.found.ceiling / 2
+        below = np.zeros(len(series.d), dtype=bool)
         below[groups.rows[low]] = True
         try:
             rest = group_reflections(series, beam, below)
         except ValueError:
-            pass
-        else:
-            n_above = int(len(groups.rows) - np.count_nonzero(low))
-            curves = SpotCurves(
-                series.sigma_pixels[rest.rows], series.sigma_images[rest.rows]
-            )
-            inner = _search(series, rest, curves, beam, switch, (SATURATION,))
-            return _result(series, inner, n_above, state)
+            return _result(series, state, n_above)
+        n_above = int(len(groups.rows) - np.count_nonzero(low))
+        curves = _curves(series, rest)
+        inner = _search(series, rest, curves, beam, switch, (SATURATION,))
+        return _result(series, inner, n_above, state)
+    if not dim.all() and COMPRESSION not in state.best.terms:
+        saturated = _saturation(series, state, switch)
+        if saturated is not None:
+            return _result(series, state, int(np.count_nonzero(~dim)), saturated)
     return _result(series, state, n_above)
+
+
+def _curves(series: SweepSeries, groups: Groups) -> SpotCurves:
+    return SpotCurves(
+        series.sigma_pixels[groups.rows], series.sigma_images[groups.rows]
+    )
+
+
+def _saturation(
+    series: SweepSeries, state: _State, switch: SwitchModel
+) -> _State | None:
+    """Look for saturation with all reflections, beside what the dim ones ask for.
+
+    Args:
+        series: The sweeps.
+        state: The end of the search with reflections far from the ceiling.
+        switch: Of the detector.
+
+    Returns:
+        The state with saturation; None if the data do not ask for it.
+    """
+    beam = series.transmission * np.exp(state.fit.log_beam)
+    groups = group_reflections(series, beam)
+    curves = _curves(series, groups)
+    peak = groups.pooled * curves.per_reflection(lambda spot: spot.peak)
+    brightest = float(peak.max() * series.transmission.max())
+    names = [*(n for n in state.best.terms if n != SATURATION), SATURATION]
+    cost = penalty(groups.n_observations)
+    best: tuple[float, _State] | None = None
+    for ceiling in [switch.ceiling, *(part * brightest for part in _CEILINGS)]:
+        response = np.ones(groups.total.shape)
+        for _ in range(_SATURATION_ROUNDS):
+            found = effects(
+                series,
+                groups,
+                curves,
+                beam,
+                switch,
+                response,
+                state.found.compression_constant,
+                ceiling,
+            )
+            model = JointModel(groups, found.terms, names, series.transmission)
+            start = np.concatenate(
+                [state.fit.log_beam, [state.fit.values[n] for n in names[:-1]], [0.0]]
+            )
+            # All else is known from reflections that are not saturated
+            fit = model.fit([model.column(SATURATION)], held=start)
+            response = fit.response
+        gain = model.fit([], held=start).chi_squared - fit.chi_squared
+        if fit.values[SATURATION] > 0 and (best is None or gain > best[0]):
+            candidates = [
+                dataclasses.replace(c, terms=(*c.terms, SATURATION))
+                for c in state.ranked
+            ]
+            best = (
+                gain,
+                _State(groups, found, model, candidates[0], candidates, fit),
+            )
+    return best[1] if best is not None and best[0] > cost else None
 
 
 @dataclasses.dataclass
@@ -161,6 +233,7 @@ def _search(
     brightest = float(peak.max() * series.transmission.max())
     constant, ceiling = _FAR * brightest, 0.0
     seen: list[tuple] = []
+    values: dict[str, float] = {}
     for _ in range(_MAX_ROUNDS):
         choices = [ceiling] if ceiling else [part * brightest for part in _CEILINGS]
         state = None
@@ -168,6 +241,7 @@ def _search(
             found = effects(
                 series, groups, curves, beam, switch, response, constant, choice
             )
+            found = width_uncertainty(series, groups, found, beam, switch, values)
             model, start = _reachable_model(series, groups, found, beam, without)
             ranked = rank_candidates(model, start, POSITIVE, (COMPRESSION, SATURATION))
             if state is None or ranked[0].score < state.best.score:
@@ -197,7 +271,7 @@ def _search(
         if settled:
             break
         seen.append(key)
-        response = fit.response
+        response, values = fit.response, fit.values
         beam = series.transmission * np.exp(fit.log_beam)
         ceiling = state.found.ceiling
         if COMPRESSION in best.terms and compression > 0:
@@ -220,13 +294,17 @@ def _reachable_model(
     as beams that are off, and has to be named beside them.
     """
     names = [n for n in within_reach(found, groups) if n not in without]
-    model = JointModel(groups, found.terms, names, series.transmission)
+    model = JointModel(
+        groups, found.terms, names, series.transmission, found.uncertainty
+    )
     start = np.zeros(model.n_columns)
     start[: model.n_sweeps] = np.log(beam / series.transmission)
     errors = model.own_errors(start)
     shown = [n for n in names if n == UNIFORM or errors[n] < LARGEST_ERROR[n]]
     if shown != names:
-        model = JointModel(groups, found.terms, shown, series.transmission)
+        model = JointModel(
+            groups, found.terms, shown, series.transmission, found.uncertainty
+        )
         start = np.append(
             start[: model.n_sweeps], np.zeros(model.n_columns - model.n_sweeps)
         )

@@ -47,7 +47,7 @@ _UNEXPLAINED = 1e-5
 # A selection is found where at least this many missing reflections were to be expected
 _MISSING = 20.0
 # A bound above this is none
-_LARGEST_BOUND = 0.5
+LARGEST_BOUND = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def judge(
     ):
         linear = None
     bound = departure_bound(model, series.reference)
-    if linear and (unexplained or not bound < _LARGEST_BOUND):
+    if linear and (unexplained or not bound < LARGEST_BOUND):
         linear = None
     reference = series.transmission[series.reference]
     rows = model.groups.rows

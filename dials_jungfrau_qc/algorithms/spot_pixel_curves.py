@@ -148,8 +148,32 @@ def switch_at(photon_energy: float, position: float | None = None) -> SwitchMode
     )
 
 
+def fit_weights(spot: SpotShares, photons: np.ndarray, background: float) -> np.ndarray:
+    """What a photon too many in each pixel adds to a profile-fitted intensity.
+
+    The fit weights pixels by p / (b + I p) for a profile p, an intensity I and a
+    background b (Kabsch, Acta Cryst. D66, 133 (2010)). Of a strong spot that is the sum
+    of its pixels; of a weak one the brightest pixels, which are the first to leave their
+    first gain, count for more than one.
+
+    Args:
+        spot: The shares.
+        photons: Expected photons of the spot, shape (m,).
+        background: Photons a pixel and image.
+
+    Returns:
+        Shape (m, positions, pixels).
+    """
+    weight = spot.shares / (photons[:, None, None] * spot.shares + background + 1e-9)
+    return weight / (weight * spot.shares).sum(axis=2, keepdims=True)
+
+
 def in_second_gain(
-    spot: SpotShares, photons: np.ndarray, background: float, switch: SwitchModel
+    spot: SpotShares,
+    photons: np.ndarray,
+    background: float,
+    switch: SwitchModel,
+    profile_fitted: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What of a spot lies in pixels that are in their second gain.
 
@@ -161,6 +185,7 @@ def in_second_gain(
         photons: Expected photons of the spot, shape (m,).
         background: Photons a pixel and image.
         switch: Of the detector.
+        profile_fitted: Whether pixels count as they do in a profile fit.
 
     Returns:
         phi, the photons (those of the background included) in such pixels for each
@@ -180,10 +205,11 @@ def in_second_gain(
         width = np.sqrt(mean + spread**2)
         n_above += sign * ndtr((mean - position) / width)
         q_above += sign * mean * ndtr((mean + 1 - position) / width)
+    counted = fit_weights(spot, photons, background)[able] if profile_fitted else 1.0
     results = []
     for values in (q_above, n_above):
         full = np.zeros(size)
-        full[able] = values
+        full[able] = values * counted
         results.append((full * spot.weight).sum(axis=(1, 2)) / photons)
     return results[0], results[1]
 
@@ -220,7 +246,7 @@ class SpotCurves:
         self,
         sigma_pixels: np.ndarray,
         sigma_images: np.ndarray,
-        n_classes: tuple[int, int] = (2, 4),
+        n_classes: tuple[int, int] = (2, 8),
     ):
         """Divide reflections into classes.
 

@@ -29,6 +29,8 @@ class SweepSeries:
             measured; None to estimate it from the widths.
         same_place: Whether a reflection fell on the same pixels in every sweep, so that
             all but the beam and the crystal's decay cancels.
+        profile_fitted: Whether intensities are profile fits, in which pixels count by
+            their weights, and not sums.
     """
 
     intensity: np.ndarray
@@ -45,6 +47,7 @@ class SweepSeries:
     panel: np.ndarray
     peak: np.ndarray | None = None
     same_place: bool = True
+    profile_fitted: bool = False
 
     def __post_init__(self) -> None:
         k, n = self.intensity.shape

@@ -32,6 +32,7 @@ class IntegratedSweep:
     Attributes:
         id: Number of the sweep among all, from 0.
         path: The file.
+        kind: "profile" or "sum".
         experiment: Its experiment.
         rows: Rows of the file, shape (n,).
         miller_index: Shape (n, 3).
@@ -55,6 +56,7 @@ class IntegratedSweep:
 
     id: int
     path: Path
+    kind: str
     experiment: SweepExperiment
     rows: np.ndarray
     miller_index: np.ndarray
@@ -189,6 +191,7 @@ class _Columns:
         return IntegratedSweep(
             id=number,
             path=self._table.path,
+            kind=self._kind,
             experiment=experiment,
             rows=rows,
             miller_index=miller_index,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries
+from dials_jungfrau_qc.io.fixed_width import fixed_width_text
 from dials_jungfrau_qc.io.tutorial_ratio import TutorialPair
 
 MATCHED_COLUMNS = (
@@ -14,15 +13,10 @@ MATCHED_COLUMNS = (
     "background"
 )
 
-# Rows that are formatted at once
-_BLOCK = 500
-
 
 def pair_text(pair: TutorialPair) -> str:
     """Lines of the reference's intensity and the sweep's."""
-    out = io.StringIO()
-    np.savetxt(out, np.column_stack([pair.x, pair.y]), fmt="%.6g")
-    return out.getvalue()
+    return fixed_width_text([(pair.x, 4), (pair.y, 4)])
 
 
 def matched_text(
@@ -43,27 +37,21 @@ def matched_text(
     """
     reference = series.reference
     both = series.present[sweep] & series.present[reference]
-    columns = np.column_stack(
-        [
-            miller_index[both],
-            series.intensity[reference, both],
-            np.sqrt(series.variance[reference, both]),
-            series.intensity[sweep, both],
-            np.sqrt(series.variance[sweep, both]),
-            pooled[both],
-            peak[both],
-            series.d[both],
-            series.position[both],
-            series.panel[both],
-            series.background[reference, both],
-            series.background[sweep, both],
-        ]
+    columns = [
+        *((index, 0) for index in miller_index.T),
+        (series.intensity[reference], 4),
+        (np.sqrt(series.variance[reference]), 4),
+        (series.intensity[sweep], 4),
+        (np.sqrt(series.variance[sweep]), 4),
+        (pooled, 4),
+        (peak, 2),
+        (series.d, 4),
+        (series.position, 4),
+        (series.panel, 0),
+        (series.background[reference], 5),
+        (series.background[sweep], 5),
+    ]
+    # Column by column, so that no second copy of them all is ever there
+    return f"# {MATCHED_COLUMNS}\n" + fixed_width_text(
+        [(values[both], decimals) for values, decimals in columns]
     )
-    form = "%d %d %d" + " %.6g" * 5 + " %.4g %.4f %.4f %d %.4g %.4g\n"
-    # Blocks of rows are formatted at once, which takes less time than row by row and
-    # keeps few numbers as objects
-    blocks = [f"# {MATCHED_COLUMNS}\n"]
-    for start in range(0, len(columns), _BLOCK):
-        block = columns[start : start + _BLOCK]
-        blocks.append(form * len(block) % tuple(block.ravel().tolist()))
-    return "".join(blocks)

@@ -18,7 +18,7 @@ from dials_jungfrau_qc.algorithms.symmetry_matching import (
     unique_keys,
 )
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
+from dials_jungfrau_qc.io.integrated_reflections import PROFILE, IntegratedSweep
 from dials_jungfrau_qc.io.sweep_experiments import SweepExperiment, cell_text
 
 # Images by which the same reflection may be predicted apart
@@ -147,6 +147,7 @@ def match_by_index(
         sigma_images=of_first([w[1] for w in widths]),
         background=of_all([s.background for s in sweeps]),
         panel=of_first([s.panel for s in sweeps]),
+        profile_fitted=sweeps[reference].kind == PROFILE,
     )
     return MatchedSweeps(
         series=series,
@@ -370,6 +371,7 @@ def _merged_series(
         background=background,
         panel=np.zeros(n, dtype=np.int64),
         same_place=False,
+        profile_fitted=sweeps[reference].kind == PROFILE,
     )
     n_alone = np.array([int((~np.isin(m.key, common)).sum()) for m in merged])
     return MatchedSweeps(

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.linearity import LinearityAnalysis
-from dials_jungfrau_qc.algorithms.linearity_verdict import FLUX, SELECTION
+from dials_jungfrau_qc.algorithms.linearity_terms import DETECTOR, SATURATION
+from dials_jungfrau_qc.algorithms.linearity_verdict import (
+    DETECTOR_CAUSES,
+    FLUX,
+    LARGEST_BOUND,
+    SELECTION,
+)
 from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
 from dials_jungfrau_qc.io.sweep_matching import MatchedSweeps
 from dials_jungfrau_qc.io.transmissions import Transmission
@@ -109,6 +115,11 @@ def verdict_sentence(results: LinearityResults) -> str:
             "Whether the detector is linear cannot be told; departures beyond "
             f"{100 * found.bound:.2g} % (95 %) are excluded {limit}"
         )
+    elif _only_saturates(results):
+        start = (
+            "The detector is not linear: it saturates; below saturation it is linear "
+            f"within {100 * found.bound:.2g} % (95 %) {limit}"
+        )
     else:
         start = (
             f"The detector is not linear: it departs by up to {100 * found.bound:.2g} % "
@@ -126,6 +137,18 @@ def verdict_sentence(results: LinearityResults) -> str:
             f"the data cannot tell {question[0]} from {' or '.join(question[1:])}"
         )
     return "; ".join(parts) + "."
+
+
+def _only_saturates(results: LinearityResults) -> bool:
+    """Whether saturation is all that is wrong with the detector."""
+    found, model = results.analysis.verdict, results.analysis.model
+    of_detector = {term for term in DETECTOR if model.terms[term].supported}
+    suspects = {c for question in found.cannot_tell for c in question}
+    return (
+        of_detector == {SATURATION}
+        and not suspects & DETECTOR_CAUSES
+        and found.bound < LARGEST_BOUND
+    )
 
 
 def _with_value(results: LinearityResults, cause: str) -> str:

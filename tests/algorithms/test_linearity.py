@@ -9,8 +9,10 @@ import pytest
 from integrated_files import simulate
 
 from dials_jungfrau_qc.algorithms.linearity import analyse
+from dials_jungfrau_qc.algorithms.linearity_groups import group_reflections
 from dials_jungfrau_qc.algorithms.ratios import all_pairs, ratio_of_sums, york_slope
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    fit_weights,
     in_second_gain,
     lost_by_compression,
     spot_shares,
@@ -145,3 +147,56 @@ def test_compression_curve():
     spot = spot_shares(0.8, 0.4)
     lost = lost_by_compression(spot, np.array([1.0]), 1e5)[0]
     assert lost == pytest.approx(spot.mean / 1e5, rel=0.02)
+
+
+@pytest.mark.parametrize("total", [150.0, 2000.0])
+def test_weights_of_pixels_are_those_of_a_profile_fit(total):
+    spot, background = spot_shares(0.8, 0.4), 3.0
+
+    weights = fit_weights(spot, np.array([total]), background)[0]
+
+    # A fit of I p to counts less their background, with one pixel a photon too high
+    profile = spot.shares[0]
+    counts = total * profile
+    inverse = 1 / (counts + background)
+    for pixel in (0, 10, len(profile) - 1):
+        high = counts + (np.arange(len(profile)) == pixel)
+        fitted = (inverse * profile * high).sum() / (inverse * profile**2).sum()
+        assert weights[0, pixel] == pytest.approx(fitted - total, rel=1e-6)
+
+
+def test_offset_beside_saturation_is_no_gain_error():
+    for seed in range(2):
+        result = found(
+            seed,
+            spots={"scale": 60000.0},
+            detector={"pedestal_error": (0, -5.0, 0)},
+        )
+        assert set(result.verdict.causes) == {
+            "gain-stage offset",
+            "saturation or compression",
+        }
+        offset = result.model.terms["g1_offset"]
+        assert offset.value == pytest.approx(-5, abs=4 * offset.error)
+        assert offset.error < 0.3
+        assert not result.model.terms["g1_gain"].supported
+        assert not result.model.terms["compression"].supported
+
+
+def test_a_stuck_pixel_is_found_in_a_group_of_its_own():
+    simulated = simulate(0, 3000, T, spots={"scale": 8000.0})
+    # No other reflection as strong has its resolution, so that it has a group to itself
+    strong = int(np.argmax(simulated.intensity[-1]))
+    keep = np.arange(3000) != strong
+    keep &= simulated.intensity[-1] < 20000
+    keep[strong] = True
+    series = as_series(simulated).select(keep)
+    here = np.count_nonzero(keep[:strong])
+    series.d[here] = series.d.min()
+    series.intensity[:, here] = [12000, 14000, 20000]
+    series.variance[:, here] = [12000, 14000, 20000]
+
+    groups = group_reflections(series, series.transmission)
+
+    assert here not in groups.rows
+    assert groups.n_outliers < 4

@@ -161,6 +161,11 @@ def test_sources_that_disagree_are_a_warning(in_tmp_path, null, capsys):
     assert "Warning: experiment 1" in capsys.readouterr().out
 
 
+def test_1_for_all_is_a_warning(in_tmp_path, null, capsys):
+    run(*write_series(in_tmp_path, null), "transmission=1,1,1")
+    assert "of every sweep is exactly 1" in capsys.readouterr().out
+
+
 def test_scans_that_start_elsewhere_match_by_angle(in_tmp_path, null):
     files = write_series(in_tmp_path, null)
     shifted = flex.reflection_table.from_file("integrated.refl")

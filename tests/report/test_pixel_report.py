@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from pages import assert_self_contained, rendered
 from refl_files import write_table
 
 from dials_jungfrau_qc.command_line.pixel_histogram import run
@@ -20,12 +19,7 @@ def page(in_tmp_path) -> Path:
 
 
 def test_the_page_takes_nothing_from_elsewhere(page):
-    text = page.read_text()
-    own = re.sub(r"<script>/\*\*?\s*\n?\*? plotly.*?</script>", "", text, flags=re.S)
-    assert len(own) < len(text) / 2, "the script of plotly was not found"
-    assert not re.findall(r"""(?:src|href)\s*=\s*["']""", own)
-    assert "url(" not in own and "@import" not in own
-    assert len(text) < 8e6
+    assert_self_contained(page.read_text())
 
 
 def test_text_of_files_is_escaped(in_tmp_path):
@@ -35,36 +29,6 @@ def test_text_of_files_is_escaped(in_tmp_path):
     text = Path("dials.pixel_histogram.html").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
-
-
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    return found or pytest.skip("Chromium is not installed")
-
-
-def rendered(page: Path, tmp_path: Path) -> str:
-    """The page after its scripts ran, from disk and without a network."""
-    done = subprocess.run(
-        [
-            chromium(),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return done.stdout
 
 
 def test_every_plot_is_drawn_in_a_browser(page, tmp_path):

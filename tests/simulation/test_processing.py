@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from cctbx import crystal
 from dxtbx.model.experiment_list import ExperimentList
 
 from dials.array_family import flex
+from dials_jungfrau_qc.command_line import transmission_linearity
 from dials_jungfrau_qc.command_line.simulate_jungfrau import phil_scope, run
 from dials_jungfrau_qc.simulation.parameters import build_models
 from dials_jungfrau_qc.simulation.series import prepare
@@ -137,3 +139,41 @@ def test_strong_pixels_overlap_below_the_switch_and_pile_up(processed):
     assert excess > 2 * above
     assert np.count_nonzero(pixels > 10_000) >= 3
     assert pixels.max() < 11_300
+
+
+@pytest.fixture(scope="module")
+def linearity(processed):
+    dials(
+        "integrate",
+        "indexed.expt",
+        "indexed.refl",
+        "nproc=2",
+        "prediction.d_min=3.2",
+        cwd=processed,
+    )
+    transmission_linearity.run(
+        [
+            str(processed / "integrated.expt"),
+            str(processed / "integrated.refl"),
+            f"output.directory={processed}",
+        ]
+    )
+    return json.loads((processed / "dials.transmission_linearity.json").read_text())
+
+
+def test_linearity_finds_the_offset_of_the_second_gain(linearity):
+    offset = linearity["model"]["g1_offset"]
+    assert offset["supported"]
+    assert offset["value"] == pytest.approx(-5, abs=3 * offset["error"])
+    assert offset["error"] < 1
+    assert not linearity["model"]["g1_gain"]["supported"]
+    assert linearity["linearity"]["linear"] is False
+
+
+def test_linearity_takes_transmissions_from_the_images(linearity):
+    for sweep, expected in zip(linearity["sweeps"], (0.253, 1.0)):
+        assert sweep["transmission"] == pytest.approx(expected)
+        assert sweep["transmission_source"] == "image file (NXattenuator)"
+        # The ratios themselves are 2 % low, as the second gain is
+        error = max(sweep["model_beam_error"], 1e-9)
+        assert abs(sweep["model_beam"] - expected) < 3 * error

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
+
 # Blocks of time, and the least number of frames in one
 N_BLOCKS = 8
 MIN_BLOCK = 6
@@ -145,7 +147,7 @@ class PixelSums:
         scatter: Sum over the blocks of the squared deviations from the block's mean.
         largest_scatter: The largest of these sums, as largest.
         n_outliers: Frames in which the pixel is an outlier.
-        n_isolated: Those in which its neighbours are not.
+        n_isolated: Those in which its neighbours are not, and no spot is predicted.
         n_untrusted: Those in which its value is not trusted.
         first_outlier: Place in the series of its first isolated outlier; -1 without.
         last_outlier: That of the last one.
@@ -236,16 +238,23 @@ def _add_saturating(counts: np.ndarray, more: np.ndarray) -> None:
 class PixelAccumulator:
     """Adds frames of one panel to a PixelSums."""
 
-    def __init__(self, background: Background, trusted: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        background: Background,
+        trusted: tuple[float, float],
+        predicted: PredictedSpots | None = None,
+    ) -> None:
         """Make room for the sums.
 
         Args:
             background: Of the panel.
             trusted: Lowest and highest trusted value.
+            predicted: Where spots are expected: outliers there are no sign of a fault.
         """
         shape = background.high.shape
         self._background = background
         self._trusted = trusted
+        self._predicted = predicted
         self._integer = background.high.dtype.kind in "iu"
         self.sums = PixelSums.empty(shape)
         self._rows = max(1, BAND // shape[1])
@@ -323,6 +332,8 @@ class PixelAccumulator:
         isolated = isolated_outliers(
             values, slow, fast, self._background, self._trusted
         )
+        if self._predicted is not None:
+            isolated &= ~np.isin(where, self._predicted.pixels(k))
         for counts, which in (
             (sums.n_outliers, where),
             (sums.n_isolated, where[isolated]),

@@ -299,7 +299,7 @@ def _write(
         page = render_report(
             "Bad pixels",
             verdict,
-            sections(findings, sweeps, touched),
+            sections(findings, sweeps, touched, _limits(arguments)),
             run_info(PROGRAM, arguments, directory),
         )
         output.write_text(directory / names.html, page)

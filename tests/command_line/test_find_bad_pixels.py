@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -118,6 +119,33 @@ def test_dials_takes_the_mask(in_tmp_path, data):
     apply_mask.run(["plain.expt", "input.mask=pixels.mask"])
     mask = ExperimentListFactory.from_json_file("masked.expt")[0].imageset.get_mask(0)
     assert not mask[0][HOT] and mask[0][300, 300]
+
+
+def test_generate_mask_combines_the_mask_with_its_own(in_tmp_path, data):
+    from dials.command_line import dials_import, generate_mask
+
+    if (
+        "existing_masks"
+        not in inspect.signature(generate_mask.generate_mask).parameters
+    ):
+        pytest.skip("dials.generate_mask of this DIALS reads no masks")
+    run([str(data), "output.html=None"])
+    dials_import.do_import([str(data)], phil=dials_import.phil_scope)
+
+    generate_mask.run(
+        ["imported.expt", "pixels.mask", "border=3", "output.mask=both.mask"]
+    )
+    (both,) = read_mask(in_tmp_path / "both.mask", [SHAPE])
+    assert not any(both[place] for place in PLANTED)
+    assert not both[:3].any() and not both[:, -3:].any()
+    assert both[300, 310]
+
+    good = np.ones(SHAPE, bool)
+    good[7, 8] = False
+    (in_tmp_path / "other.mask").write_bytes(mask_bytes([good]))
+    generate_mask.run(["pixels.mask", "other.mask", "output.mask=combined.mask"])
+    (combined,) = read_mask(in_tmp_path / "combined.mask", [SHAPE])
+    assert {tuple(p) for p in np.argwhere(~combined).tolist()} == {*PLANTED, (7, 8)}
 
 
 def test_masked_already_is_not_found_again(in_tmp_path, data):

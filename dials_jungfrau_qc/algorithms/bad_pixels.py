@@ -166,18 +166,23 @@ def test_panel(
             of threads does it faster.
     """
 
-    def test(rows: slice) -> PanelTests:
-        own = mask[rows]
-        return test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
-
-    n_rows = len(mask)
-    edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
-    strips = list(run(test, [slice(*pair) for pair in zip(edges, edges[1:])]))
+    # Filled by strips: strips that are kept to be put together take the memory twice
     images = {
-        field.name: np.concatenate([getattr(strip, field.name) for strip in strips])
+        field.name: np.empty(mask.shape, np.float32)
         for field in dataclasses.fields(PanelTests)
         if field.name not in ("sums", "mask", "skipped")
     }
+
+    def test(rows: slice) -> None:
+        own = mask[rows]
+        strip = test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
+        for name, image in images.items():
+            image[rows] = getattr(strip, name)
+
+    n_rows = len(mask)
+    edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
+    for _ in run(test, [slice(*pair) for pair in zip(edges, edges[1:])]):
+        pass
     skipped = _skipped(sums.n_frames, images["expected"][::8, ::8])
     return PanelTests(sums=sums, mask=mask, skipped=skipped, **images)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -135,6 +136,31 @@ def _fill(image: np.ndarray) -> np.ndarray:
     ).clip(min=0)
 
 
+# The value that almost all pixels have in some of the sums
+_USUAL = {
+    "n_outliers": 0,
+    "n_isolated": 0,
+    "n_untrusted": 0,
+    "first_outlier": -1,
+    "last_outlier": -1,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sparse:
+    """An array that has the usual value but in some places, given by flat index."""
+
+    shape: tuple[int, ...]
+    usual: int
+    index: np.ndarray
+    values: np.ndarray
+
+    def full(self) -> np.ndarray:
+        array = np.full(self.shape, self.usual, self.values.dtype)
+        array.reshape(-1)[self.index] = self.values
+        return array
+
+
 @dataclasses.dataclass
 class PixelSums:
     """Sums over frames of the pixels of one panel, arrays [slow, fast].
@@ -164,6 +190,20 @@ class PixelSums:
     n_untrusted: np.ndarray
     first_outlier: np.ndarray
     last_outlier: np.ndarray
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: what is the same almost everywhere is sent without it."""
+        state = vars(self).copy()
+        for name, usual in _USUAL.items():
+            flat = state[name].reshape(-1)
+            unusual = np.flatnonzero(flat != usual)
+            if len(unusual) < flat.size // 8:
+                state[name] = _Sparse(state[name].shape, usual, unusual, flat[unusual])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value.full() if isinstance(value, _Sparse) else value)
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> PixelSums:

@@ -19,6 +19,7 @@ import logging
 import math
 import multiprocessing
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from typing import Any, TypeVar
@@ -404,6 +405,7 @@ def map_frames(
     max_unreadable: float = 0.1,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
+    merge: Callable[[Result, Result], Result] | None = None,
 ) -> tuple[list[Result], Unreadable]:
     """Run work over frames, in consecutive shares of equal size, one for each process.
 
@@ -421,6 +423,8 @@ def map_frames(
         max_unreadable: Largest share of frames that may be unreadable; they are skipped.
         executor: Where the shares run; by default a new pool of nproc processes.
         progress: Called with the number of frames done since its last call.
+        merge: Makes one of the results so far and that of the next share, at once, so
+            that large results are never all in memory; the one result is returned.
 
     Raises:
         InputError: Too many frames cannot be read, or a process died.
@@ -438,7 +442,7 @@ def map_frames(
     if nproc == 1 and executor is None:
         done = [_run_share(shares[0], work, limit, progress)]
     else:
-        done = _run_in_processes(shares, work, limit, executor, progress)
+        done = _run_in_processes(shares, work, limit, executor, progress, merge)
     unreadable = sum((lost for _, lost in done), Unreadable())
     if unreadable.numbers:
         check_unreadable(unreadable, n_frames, limit)
@@ -472,15 +476,25 @@ def _run_in_processes(
     limit: int,
     executor: Executor | None,
     progress: Callable[[int], None] | None,
+    merge: Callable | None,
 ) -> list[tuple[Any, Unreadable]]:
     with contextlib.ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(process_pool(len(shares)))
-        futures = [executor.submit(_run_share, share, work, limit) for share in shares]
+        waiting = deque(
+            executor.submit(_run_share, share, work, limit) for share in shares
+        )
         try:
             done = []
-            for share, future in zip(shares, futures):
-                done.append(future.result())
+            for share in shares:
+                # A future that is kept keeps its result
+                result, lost = waiting.popleft().result()
+                if merge and done:
+                    first, lost_before = done.pop()
+                    result, lost = merge(first, result), lost_before + lost
+                    del first
+                done.append((result, lost))
+                del result
                 if progress:
                     progress(len(share.frames))
             return done
@@ -490,7 +504,7 @@ def _run_in_processes(
                 "smaller nproc"
             ) from e
         finally:
-            for future in futures:
+            for future in waiting:
                 future.cancel()
 
 

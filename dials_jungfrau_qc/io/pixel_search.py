@@ -108,11 +108,9 @@ def search_sweep(
         depth=DEPTH,
         max_unreadable=max_unreadable,
         progress=progress,
+        merge=_merged,
     )
-    sums = parts[0]
-    for part in parts[1:]:
-        for own, later in zip(sums, part):
-            own.merge(later)
+    (sums,) = parts
     del parts
     with ThreadPoolExecutor(nproc) as pool:
         tests = [
@@ -302,6 +300,13 @@ def _add_up(
     for accumulator in accumulators:
         accumulator.end_block()
     return [accumulator.sums for accumulator in accumulators]
+
+
+def _merged(sums: list[PixelSums], later: list[PixelSums]) -> list[PixelSums]:
+    """The sums of two shares of the frames, in the memory of the first."""
+    for own, other in zip(sums, later):
+        own.merge(other)
+    return sums
 
 
 def second_look(

@@ -166,18 +166,23 @@ def test_panel(
             of threads does it faster.
     """
 
-    def test(rows: slice) -> PanelTests:
-        own = mask[rows]
-        return test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
-
-    n_rows = len(mask)
-    edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
-    strips = list(run(test, [slice(*pair) for pair in zip(edges, edges[1:])]))
+    # Filled by strips: strips that are kept to be put together take the memory twice
     images = {
-        field.name: np.concatenate([getattr(strip, field.name) for strip in strips])
+        field.name: np.empty(mask.shape, np.float32)
         for field in dataclasses.fields(PanelTests)
         if field.name not in ("sums", "mask", "skipped")
     }
+
+    def test(rows: slice) -> None:
+        own = mask[rows]
+        strip = test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
+        for name, image in images.items():
+            image[rows] = getattr(strip, name)
+
+    n_rows = len(mask)
+    edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
+    for _ in run(test, [slice(*pair) for pair in zip(edges, edges[1:])]):
+        pass
     skipped = _skipped(sums.n_frames, images["expected"][::8, ::8])
     return PanelTests(sums=sums, mask=mask, skipped=skipped, **images)
 
@@ -421,10 +426,18 @@ def neighbour_mean(z: np.ndarray, at: Places) -> np.ndarray:
     return np.nansum(around, axis=0) / np.maximum(n_tested, 1)
 
 
-def spot_frames(sums: PixelSums, at: Places) -> np.ndarray:
+def spot_frames(
+    sums: PixelSums, at: Places, predicted: np.ndarray | None = None
+) -> np.ndarray:
     """In how many frames a spot was on some pixels or next to them, shape (n,).
 
-    Spots are the outliers that do not stand alone, on pixels where most do not.
+    Spots are the outliers that do not stand alone, on pixels where most do not, and what
+    is predicted.
+
+    Args:
+        sums: Of the panel.
+        at: The pixels.
+        predicted: In how many frames a spot is predicted at each pixel [slow, fast].
     """
 
     def with_neighbours(image: np.ndarray) -> np.ndarray:
@@ -433,7 +446,8 @@ def spot_frames(sums: PixelSums, at: Places) -> np.ndarray:
     n_outliers = with_neighbours(sums.n_outliers)
     n_isolated = with_neighbours(sums.n_isolated)
     together = np.where(n_isolated >= 0.4 * n_outliers, 0, n_outliers - n_isolated)
-    return together.max(axis=0)
+    frames = together.max(axis=0)
+    return frames if predicted is None else np.maximum(frames, predicted[at])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -459,13 +473,19 @@ class Suspects:
         return self.low | self.high | self.scatter | self.outlier | self.constant
 
 
-def find_suspects(tests: PanelTests, limits: Limits, high: np.ndarray) -> Suspects:
+def find_suspects(
+    tests: PanelTests,
+    limits: Limits,
+    high: np.ndarray,
+    predicted: np.ndarray | None = None,
+) -> Suspects:
     """Find the pixels that need a second look, what whole regions show left out.
 
     Args:
         tests: Of the panel.
         limits: What counts as a fault.
         high: Largest value of each pixel that was no outlier.
+        predicted: In how many frames a spot is predicted at each pixel [slow, fast].
     """
     sums, mask, n = tests.sums, tests.mask, tests.sums.n_frames
     nothing = np.zeros_like(mask)
@@ -476,6 +496,9 @@ def find_suspects(tests: PanelTests, limits: Limits, high: np.ndarray) -> Suspec
     def flank(at: Places) -> np.ndarray:
         """What a flank of a spot may leave in the sums: it is below the limit."""
         return SPOT_FLANK * (high[at] - tests.expected[at])
+
+    def spots(at: Places) -> np.ndarray:
+        return spot_frames(sums, at, predicted)
 
     bright = scatter = nothing
     with np.errstate(invalid="ignore"):
@@ -492,17 +515,14 @@ def find_suspects(tests: PanelTests, limits: Limits, high: np.ndarray) -> Suspec
                 (tests.response >= limits.high) & (tests.z_high > z) & mask,
                 lambda at: (
                     (neighbour_mean(tests.z_high, at) < REGION_Z)
-                    & (tests.excess[at] > spot_frames(sums, at) * flank(at))
+                    & (tests.excess[at] > spots(at) * flank(at))
                 ),
             )
             scatter = keep_where(
                 (tests.scatter > limits.scatter) & (tests.z_scatter > z) & mask,
                 lambda at: (
                     (neighbour_mean(tests.z_scatter, at) < REGION_Z)
-                    & (
-                        tests.excess_scatter[at]
-                        > spot_frames(sums, at) * flank(at) ** 2
-                    )
+                    & (tests.excess_scatter[at] > spots(at) * flank(at) ** 2)
                 ),
             )
         still = (sums.scatter == 0) & (sums.n_outliers == 0)

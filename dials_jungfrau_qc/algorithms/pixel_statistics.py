@@ -15,8 +15,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 
 # Blocks of time, and the least number of frames in one
 N_BLOCKS = 8
@@ -133,6 +136,31 @@ def _fill(image: np.ndarray) -> np.ndarray:
     ).clip(min=0)
 
 
+# The value that almost all pixels have in some of the sums
+_USUAL = {
+    "n_outliers": 0,
+    "n_isolated": 0,
+    "n_untrusted": 0,
+    "first_outlier": -1,
+    "last_outlier": -1,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sparse:
+    """An array that has the usual value but in some places, given by flat index."""
+
+    shape: tuple[int, ...]
+    usual: int
+    index: np.ndarray
+    values: np.ndarray
+
+    def full(self) -> np.ndarray:
+        array = np.full(self.shape, self.usual, self.values.dtype)
+        array.reshape(-1)[self.index] = self.values
+        return array
+
+
 @dataclasses.dataclass
 class PixelSums:
     """Sums over frames of the pixels of one panel, arrays [slow, fast].
@@ -145,7 +173,7 @@ class PixelSums:
         scatter: Sum over the blocks of the squared deviations from the block's mean.
         largest_scatter: The largest of these sums, as largest.
         n_outliers: Frames in which the pixel is an outlier.
-        n_isolated: Those in which its neighbours are not.
+        n_isolated: Those in which its neighbours are not, and no spot is predicted.
         n_untrusted: Those in which its value is not trusted.
         first_outlier: Place in the series of its first isolated outlier; -1 without.
         last_outlier: That of the last one.
@@ -162,6 +190,20 @@ class PixelSums:
     n_untrusted: np.ndarray
     first_outlier: np.ndarray
     last_outlier: np.ndarray
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: what is the same almost everywhere is sent without it."""
+        state = vars(self).copy()
+        for name, usual in _USUAL.items():
+            flat = state[name].reshape(-1)
+            unusual = np.flatnonzero(flat != usual)
+            if len(unusual) < flat.size // 8:
+                state[name] = _Sparse(state[name].shape, usual, unusual, flat[unusual])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value.full() if isinstance(value, _Sparse) else value)
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> PixelSums:
@@ -236,16 +278,23 @@ def _add_saturating(counts: np.ndarray, more: np.ndarray) -> None:
 class PixelAccumulator:
     """Adds frames of one panel to a PixelSums."""
 
-    def __init__(self, background: Background, trusted: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        background: Background,
+        trusted: tuple[float, float],
+        predicted: PredictedSpots | None = None,
+    ) -> None:
         """Make room for the sums.
 
         Args:
             background: Of the panel.
             trusted: Lowest and highest trusted value.
+            predicted: Where spots are expected: outliers there are no sign of a fault.
         """
         shape = background.high.shape
         self._background = background
         self._trusted = trusted
+        self._predicted = predicted
         self._integer = background.high.dtype.kind in "iu"
         self.sums = PixelSums.empty(shape)
         self._rows = max(1, BAND // shape[1])
@@ -323,6 +372,8 @@ class PixelAccumulator:
         isolated = isolated_outliers(
             values, slow, fast, self._background, self._trusted
         )
+        if self._predicted is not None:
+            isolated &= ~np.isin(where, self._predicted.pixels(k))
         for counts, which in (
             (sums.n_outliers, where),
             (sums.n_isolated, where[isolated]),

@@ -6,7 +6,8 @@ Every pixel is compared, over all images, with the pixels near it at the same sc
 angle. Pixels can be dead, under-responding, over-responding or hot, noisy, stuck at one
 value, flickering, read with the constants of the wrong gain, or always outside the
 trusted range. Bragg spots, ice rings, the beam stop and shadows are not bad pixels and
-are left alone, and so are pixels that are masked already.
+are left alone, and so are pixels that are masked already. With an indexed experiment
+list the predicted spots are known, and faint ones that come back are left alone as well.
 
 Takes what the program of the same name in DIALS takes, images of any format or an
 experiment list, and prints the same lines: with several panels the panel comes first.
@@ -25,6 +26,8 @@ Examples::
   dials.find_bad_pixels data_master.h5 nproc=8
 
   dials.find_bad_pixels imported.expt image_range=1,600 output.mask=pixels.mask
+
+  dials.find_bad_pixels indexed.expt nproc=8
 
   dials.find_bad_pixels sweep_*.nxs combine=majority integrated.refl
 
@@ -61,6 +64,7 @@ from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.masks import mask_bytes, read_mask, write_nexus_mask
 from dials_jungfrau_qc.io.output import OutputFiles, envelope
 from dials_jungfrau_qc.io.pixel_search import Findings, search
+from dials_jungfrau_qc.io.predictions import predict_spots
 from dials_jungfrau_qc.io.sweeps import Sweep, open_sweeps
 from dials_jungfrau_qc.io.touched import touched_reflections
 from dials_jungfrau_qc.report.bad_pixel_report import (
@@ -125,6 +129,18 @@ phil_scope = libtbx.phil.parse(
       share = 0.03
         .type = float(value_min=0, value_max=1)
         .help = "Smallest share of the images in which a flickering pixel is bad."
+    }
+    predicted
+      .help = "Spots that the crystals of an indexed experiment list put on the images:"
+              "what is bright there is no fault."
+    {
+      radius = 3
+        .type = float(value_min=0)
+        .help = "Pixels around a predicted position that may be part of the spot; None"
+                "ignores predictions."
+      images = 1
+        .type = float(value_min=0)
+        .help = "Images before and after the predicted one that may show the spot."
     }
     output {
       directory = .
@@ -226,6 +242,10 @@ def _search(sweeps: Sequence[Sweep], limits: Limits, arguments: Arguments) -> Fi
     n_images = sum(sweep.source.n_frames for sweep in sweeps)
     for sweep in sweeps:
         logger.info("%s: %d images", sweep.label, sweep.source.n_frames)
+    spots = params.predicted
+    predicted = None
+    if params.method == "statistics" and spots.radius is not None:
+        predicted = [predict_spots(s, spots.radius, spots.images) for s in sweeps]
     with dials.util.progress(total=n_images, unit=" images", delay=1) as bar:
         findings = search(
             sweeps,
@@ -235,6 +255,7 @@ def _search(sweeps: Sequence[Sweep], limits: Limits, arguments: Arguments) -> Fi
             params.nproc,
             params.max_unreadable,
             bar.update,
+            predicted,
         )
     for sweep, skipped in zip(sweeps, findings.skipped):
         for reason in skipped:
@@ -279,7 +300,7 @@ def _write(
         page = render_report(
             "Bad pixels",
             verdict,
-            sections(findings, sweeps, touched),
+            sections(findings, sweeps, touched, _limits(arguments)),
             run_info(PROGRAM, arguments, directory),
         )
         output.write_text(directory / names.html, page)

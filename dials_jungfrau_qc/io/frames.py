@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ import numpy as np
 from dials_jungfrau_qc.io.compat import trusted_range_is_inclusive
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout, nxmx_layout
-from dials_jungfrau_qc.io.processes import WORKER_DIED, run_in_processes
+from dials_jungfrau_qc.io.processes import WORKER_DIED, collect, run_in_processes
 
 logger = logging.getLogger("dials.jungfrau_qc.frames")
 
@@ -403,6 +404,7 @@ def map_frames(
     max_unreadable: float = 0.1,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
+    merge: Callable[[Result, Result], Result] | None = None,
 ) -> tuple[list[Result], Unreadable]:
     """Run work over frames, in consecutive shares of equal size, one for each process.
 
@@ -420,6 +422,8 @@ def map_frames(
         max_unreadable: Largest share of frames that may be unreadable; they are skipped.
         executor: Where the shares run; by default a new pool of nproc processes.
         progress: Called with the number of frames done since its last call.
+        merge: Makes one of the results so far and that of the next share, at once, so
+            that large results are never all in memory; the one result is returned.
 
     Raises:
         InputError: Too many frames cannot be read, or a process died.
@@ -437,7 +441,7 @@ def map_frames(
     if nproc == 1 and executor is None:
         done = [_run_share(shares[0], work, limit, progress)]
     else:
-        done = _run_in_processes(shares, work, limit, executor, progress)
+        done = _run_in_processes(shares, work, limit, executor, progress, merge)
     unreadable = sum((lost for _, lost in done), Unreadable())
     if unreadable.numbers:
         check_unreadable(unreadable, n_frames, limit)
@@ -471,25 +475,27 @@ def _run_in_processes(
     limit: int,
     executor: Executor | None,
     progress: Callable[[int], None] | None,
+    merge: Callable | None,
 ) -> list[tuple[Any, Unreadable]]:
     def share_done(index: int) -> None:
         if progress:
             progress(len(shares[index].frames))
 
+    def fold(before: tuple, after: tuple) -> tuple:
+        return merge(before[0], after[0]), before[1] + after[1]
+
     items = [(share, work, limit) for share in shares]
     if executor is None:
-        return run_in_processes(_run_share, items, len(shares), share_done)
-    futures = [executor.submit(_run_share, *item) for item in items]
+        return run_in_processes(
+            _run_share, items, len(shares), share_done, fold if merge else None
+        )
+    waiting = deque(executor.submit(_run_share, *item) for item in items)
     try:
-        done = []
-        for index, future in enumerate(futures):
-            done.append(future.result())
-            share_done(index)
-        return done
+        return collect(waiting, share_done, fold if merge else None)
     except BrokenExecutor as e:
         raise InputError(WORKER_DIED) from e
     finally:
-        for future in futures:
+        for future in waiting:
             future.cancel()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,6 +32,7 @@ from dials_jungfrau_qc.algorithms.pixel_statistics import (
     estimate_background,
     n_blocks,
 )
+from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.frames import FrameReader, FrameSource, Unreadable, map_frames
@@ -69,6 +71,7 @@ def search_sweep(
     nproc: int = 1,
     max_unreadable: float = 0.1,
     progress: Callable[[int], None] | None = None,
+    predicted: Sequence[PredictedSpots] = (),
 ) -> SweepResult:
     """Find the bad pixels of a sweep.
 
@@ -78,6 +81,7 @@ def search_sweep(
         nproc: Number of processes; more than there are blocks of time are of no use.
         max_unreadable: Largest share of frames that may be unreadable.
         progress: Called with numbers of frames done.
+        predicted: Spots on each panel, if any are known.
 
     Raises:
         InputError: The frames cannot be read, or all pixels are masked.
@@ -98,17 +102,15 @@ def search_sweep(
     blocks = np.array_split(np.arange(source.n_frames), n_blocks(source.n_frames))
     parts, unreadable = map_frames(
         source,
-        functools.partial(_add_up, backgrounds, trusted, blocks),
+        functools.partial(_add_up, backgrounds, trusted, blocks, predicted),
         nproc,
         groups=blocks,
         depth=DEPTH,
         max_unreadable=max_unreadable,
         progress=progress,
+        merge=_merged,
     )
-    sums = parts[0]
-    for part in parts[1:]:
-        for own, later in zip(sums, part):
-            own.merge(later)
+    (sums,) = parts
     del parts
     with ThreadPoolExecutor(nproc) as pool:
         tests = [
@@ -116,8 +118,10 @@ def search_sweep(
             for own, mask, angle in zip(sums, source.masks, scattering_angles(sweep))
         ]
     suspects = [
-        find_suspects(test, limits, background.high)
-        for test, background in zip(tests, backgrounds)
+        find_suspects(test, limits, background.high, spots and spots.frame_counts())
+        for test, background, spots in itertools.zip_longest(
+            tests, backgrounds, predicted
+        )
     ]
     looks = second_look(
         source,
@@ -184,6 +188,7 @@ def search(
     nproc: int = 1,
     max_unreadable: float = 0.1,
     progress: Callable[[int], None] | None = None,
+    predicted: Sequence[Sequence[PredictedSpots]] | None = None,
 ) -> Findings:
     """Find the bad pixels of a detector in one sweep or several.
 
@@ -195,6 +200,7 @@ def search(
         nproc: Number of processes.
         max_unreadable: Largest share of frames that may be unreadable.
         progress: Called with numbers of frames done.
+        predicted: Spots on each panel in each sweep, if any are known.
 
     Raises:
         InputError: Images cannot be read, or the method is not for such a detector.
@@ -204,8 +210,8 @@ def search(
         bad = [[_signal_pixels(sweep, nproc)] for sweep in sweeps]
     else:
         found = [
-            search_sweep(sweep, limits, nproc, max_unreadable, progress)
-            for sweep in sweeps
+            search_sweep(sweep, limits, nproc, max_unreadable, progress, spots)
+            for sweep, spots in zip(sweeps, predicted or [()] * len(sweeps))
         ]
         bad = [result.bad for result in found]
     source = sweeps[0].source
@@ -260,12 +266,15 @@ def _add_up(
     backgrounds: Sequence[Background],
     trusted: Sequence[Trusted],
     blocks: Sequence[np.ndarray],
+    predicted: Sequence[PredictedSpots],
     frames: Frames,
 ) -> list[PixelSums]:
     """Work of one process: sums over its frames, block by block."""
     accumulators = [
-        PixelAccumulator(background, limit)
-        for background, limit in zip(backgrounds, trusted)
+        PixelAccumulator(background, limit, spots)
+        for background, limit, spots in itertools.zip_longest(
+            backgrounds, trusted, predicted
+        )
     ]
     last = np.array([block[-1] for block in blocks])
     waiting: list[tuple[int, list[np.ndarray]]] = []
@@ -291,6 +300,13 @@ def _add_up(
     for accumulator in accumulators:
         accumulator.end_block()
     return [accumulator.sums for accumulator in accumulators]
+
+
+def _merged(sums: list[PixelSums], later: list[PixelSums]) -> list[PixelSums]:
+    """The sums of two shares of the frames, in the memory of the first."""
+    for own, other in zip(sums, later):
+        own.merge(other)
+    return sums
 
 
 def second_look(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
 from dials_jungfrau_qc.io.errors import InputError
@@ -25,6 +26,7 @@ def run_in_processes(
     items: Sequence[tuple],
     nproc: int,
     done: Callable[[int], object] = lambda index: None,
+    fold: Callable[[Result, Result], Result] | None = None,
 ) -> list[Result]:
     """Call a function with each of several tuples of arguments.
 
@@ -36,20 +38,43 @@ def run_in_processes(
         items: The arguments of each call.
         nproc: Number of processes.
         done: Called with the index of each item when it is done, in order.
+        fold: Puts two results together, so that no more than two are ever held.
 
     Returns:
-        The results, in the order of the items.
+        The results, in the order of the items; only one with fold.
 
     Raises:
         InputError: A process died.
     """
     with _process_pool(nproc, (function, items)) as executor:
-        futures = [executor.submit(_call, index) for index in range(len(items))]
-        results = []
-        for index, future in enumerate(futures):
-            results.append(future.result())
-            done(index)
-        return results
+        waiting = deque(executor.submit(_call, index) for index in range(len(items)))
+        return collect(waiting, done, fold)
+
+
+def collect(
+    waiting: deque[Future],
+    done: Callable[[int], object],
+    fold: Callable[[Result, Result], Result] | None,
+) -> list[Result]:
+    """Take results as they come, in order.
+
+    Args:
+        waiting: The futures, which are taken out: a future that is kept keeps its result.
+        done: Called with the number of each.
+        fold: Puts two results together, if given.
+
+    Returns:
+        The results, or the one that they were put together to.
+    """
+    results: list[Result] = []
+    for index in range(len(waiting)):
+        result = waiting.popleft().result()
+        if fold and results:
+            result = fold(results.pop(), result)
+        results.append(result)
+        del result
+        done(index)
+    return results
 
 
 def _begin(work: tuple[Callable, Sequence[tuple]]) -> None:

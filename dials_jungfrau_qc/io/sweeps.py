@@ -25,6 +25,8 @@ class Sweep:
         d_matrices: The panels' d matrices in mm, shape (p, 3, 3).
         pixel_sizes: (fast, slow) of each panel in mm, shape (p, 2).
         s0: Incident beam vector, shape (3,).
+        indexed: Rotation experiments of these images whose crystal is known, one for
+            each lattice.
     """
 
     label: str
@@ -33,6 +35,7 @@ class Sweep:
     d_matrices: np.ndarray
     pixel_sizes: np.ndarray
     s0: np.ndarray
+    indexed: tuple[Any, ...] = ()
 
 
 def open_sweeps(
@@ -61,18 +64,31 @@ def open_sweeps(
         experiments += _from_list(path)
     rotations: list[Any] = []
     stills: list[Any] = []
-    known = set()
+    lattices: dict[Any, list[Any]] = {}
     for experiment in experiments:
         imageset = experiment.imageset
         key = (tuple(imageset.paths()), tuple(imageset.indices()))
-        if key in known:
-            # The lattices of one crystal each have an experiment of the same images
+        # The lattices of one crystal each have an experiment of the same images
+        same = lattices.setdefault(key, [])
+        same.append(experiment)
+        if len(same) > 1:
             continue
-        known.add(key)
         is_rotation = experiment.scan is not None and len(imageset) > 1
-        (rotations if is_rotation else stills).append(experiment)
-    groups = [[experiment] for experiment in rotations] + ([stills] if stills else [])
-    sweeps = [_sweep(group, numbers, image_range, stride) for group in groups]
+        if is_rotation:
+            rotations.append(same)
+        else:
+            stills.append(experiment)
+    sweeps = [
+        dataclasses.replace(
+            _sweep(same[:1], numbers, image_range, stride),
+            indexed=tuple(
+                e for e in same if e.crystal is not None and e.goniometer is not None
+            ),
+        )
+        for same in rotations
+    ]
+    if stills:
+        sweeps.append(_sweep(stills, numbers, image_range, stride))
     shapes = sweeps[0].source.panel_shapes
     for sweep in sweeps:
         if sweep.source.panel_shapes != shapes:

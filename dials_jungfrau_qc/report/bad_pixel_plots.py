@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.bad_pixels import Limits
 from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
 from dials_jungfrau_qc.report.plots import COLOURS, Plots, line_style
 
@@ -101,28 +103,37 @@ def detector_plot(
     }
 
 
-def distribution_plots(findings: Findings) -> Plots:
-    """Distributions of the tests over all pixels, the bad ones apart."""
+def distribution_plots(findings: Findings, limits: Limits) -> Plots:
+    """Distributions of the tests over all pixels, the bad ones apart, with the limits."""
     result = findings.sweeps[0]
     bad = [~findings_mask for findings_mask in findings.bad_masks()]
     plots: Plots = {}
-    for key, title, quantity, axis, helptext in (
+    for key, title, quantity, axis, thresholds, helptext in (
         (
             "response",
             "Response",
             "response",
             "Photons relative to the pixels around",
+            (
+                ("dead", limits.dead),
+                ("under-responding", limits.low),
+                ("over-responding", limits.high),
+            ),
             "Photons of each pixel in all images together, relative to the pixels near it "
-            "at the same scattering angle. Dead pixels are at 0, hot ones far above 1.",
+            "at the same scattering angle. Dead pixels are at 0, hot ones far above 1. Dashed "
+            "lines are the thresholds, below or above which a significant deviation is a "
+            "fault.",
         ),
         (
             "scatter",
             "Scatter",
             "scatter",
             "Variance over mean relative to the pixels around",
+            (("noisy", limits.scatter),),
             "How much the values of a pixel vary from image to image, against their mean. "
             "Photons give 1; noise and flickering add to it, a constant value gives 0. The "
-            "brightest parts of the series are left out, because of Bragg spots.",
+            "brightest parts of the series are left out, because of Bragg spots. The dashed "
+            "line is the threshold, above which a significant deviation is a fault.",
         ),
     ):
         edges = np.concatenate([[0], np.geomspace(0.02, 50, 200)])
@@ -159,10 +170,49 @@ def distribution_plots(findings: Findings) -> Plots:
                     "exponentformat": "power",
                 },
                 "hovermode": "closest",
+                **_threshold_lines(thresholds),
             },
             "help": helptext,
         }
     return plots
+
+
+def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Dashed lines with their names for the layout of a plot, x being logarithmic.
+
+    Args:
+        thresholds: Name and place of each, in rising order.
+    """
+    drawn = [(name, x) for name, x in thresholds if x > 0]
+    return {
+        "shapes": [
+            {
+                "type": "line",
+                "x0": x,
+                "x1": x,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"color": "#555555", "width": 1, "dash": "dash"},
+            }
+            for _, x in drawn
+        ],
+        # Those left of 1 are written on their left, so that names do not overlap; the
+        # places of annotations are logarithms on a logarithmic axis
+        "annotations": [
+            {
+                "x": math.log10(x),
+                "yref": "paper",
+                "y": 1,
+                "yanchor": "top",
+                "xanchor": "right" if x < 1 else "left",
+                "showarrow": False,
+                "text": f"{name} {'≤' if x < 1 else '≥'} {x:g}",
+                "font": {"size": 11, "color": "#555555"},
+            }
+            for name, x in drawn
+        ],
+    }
 
 
 def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.bad_pixels import KINDS
+from dials_jungfrau_qc.algorithms.bad_pixels import KINDS, Limits
 from dials_jungfrau_qc.io.bad_pixel_files import bad_images
 from dials_jungfrau_qc.io.pixel_search import Findings
 from dials_jungfrau_qc.io.sweeps import Sweep
@@ -169,7 +169,10 @@ def _short(value: float) -> float:
 
 
 def sections(
-    findings: Findings, sweeps: Sequence[Sweep], touched: Sequence[Touched]
+    findings: Findings,
+    sweeps: Sequence[Sweep],
+    touched: Sequence[Touched],
+    limits: Limits,
 ) -> list[Section]:
     """The parts of the page."""
     text = [
@@ -187,7 +190,11 @@ def sections(
     ]
     if findings.sweeps:
         parts.append(
-            Section("Evidence", distribution_plots(findings), [_worst_table(findings)])
+            Section(
+                "Evidence",
+                distribution_plots(findings, limits),
+                [_worst_table(findings)],
+            )
         )
         parts.append(Section("The worst pixels", trace_plots(findings, WORDS)))
     return parts
@@ -210,6 +217,11 @@ def _cost_table(touched: Sequence[Touched]) -> list[Table]:
     return [Table(rows, "What the mask costs")]
 
 
+def _cell(value: float) -> str:
+    """A number for a table; empty where it is not known."""
+    return f"{value:.3g}" if np.isfinite(value) else ""
+
+
 def _worst_table(findings: Findings, n: int = 3) -> Table:
     """The worst pixels of each kind with their numbers."""
     rows = [
@@ -226,8 +238,8 @@ def _worst_table(findings: Findings, n: int = 3) -> Table:
             slow, fast = divmod(int(bad.index[k]), findings.masks[i].shape[1])
             rows.append(
                 [WORDS[kind], str(i), str(slow), str(fast)]
-                + [f"{x[k]:.3g}" for x in (bad.mean, bad.expected)]
-                + [f"{x[k]:.3g}" for x in (bad.variance_ratio, bad.z)]
+                + [_cell(x[k]) for x in (bad.mean, bad.expected)]
+                + [_cell(x[k]) for x in (bad.variance_ratio, bad.z)]
                 + [f"{100 * bad.share[k]:.0f} %"]
             )
     return Table(rows, "The worst of each kind")

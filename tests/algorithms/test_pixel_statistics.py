@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,23 @@ def test_not_a_number_is_an_outlier():
 
     assert sums.n_outliers[5, 6] == 48
     assert np.isfinite(sums.total).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.9])
+def test_sums_are_the_same_in_another_process(share):
+    frames = photons()
+    rng = np.random.default_rng(3)
+    frames[20:, rng.random(SHAPE) < share] = 500
+    _, sums = summed(frames)
+    assert sums.n_outliers.any() == (share > 0)
+    assert (sums.first_outlier >= 0).any() == (share == 0.01)
+
+    sent = pickle.loads(pickle.dumps(sums))
+
+    assert vars(sent).keys() == vars(sums).keys()
+    for name, value in vars(sums).items():
+        np.testing.assert_array_equal(getattr(sent, name), value)
+        assert np.asarray(getattr(sent, name)).dtype == np.asarray(value).dtype
 
 
 def test_merging_equals_one_pass():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -118,6 +119,33 @@ def test_dials_takes_the_mask(in_tmp_path, data):
     apply_mask.run(["plain.expt", "input.mask=pixels.mask"])
     mask = ExperimentListFactory.from_json_file("masked.expt")[0].imageset.get_mask(0)
     assert not mask[0][HOT] and mask[0][300, 300]
+
+
+def test_generate_mask_combines_the_mask_with_its_own(in_tmp_path, data):
+    from dials.command_line import dials_import, generate_mask
+
+    if (
+        "existing_masks"
+        not in inspect.signature(generate_mask.generate_mask).parameters
+    ):
+        pytest.skip("dials.generate_mask of this DIALS reads no masks")
+    run([str(data), "output.html=None"])
+    dials_import.do_import([str(data)], phil=dials_import.phil_scope)
+
+    generate_mask.run(
+        ["imported.expt", "pixels.mask", "border=3", "output.mask=both.mask"]
+    )
+    (both,) = read_mask(in_tmp_path / "both.mask", [SHAPE])
+    assert not any(both[place] for place in PLANTED)
+    assert not both[:3].any() and not both[:, -3:].any()
+    assert both[300, 310]
+
+    good = np.ones(SHAPE, bool)
+    good[7, 8] = False
+    (in_tmp_path / "other.mask").write_bytes(mask_bytes([good]))
+    generate_mask.run(["pixels.mask", "other.mask", "output.mask=combined.mask"])
+    (combined,) = read_mask(in_tmp_path / "combined.mask", [SHAPE])
+    assert {tuple(p) for p in np.argwhere(~combined).tolist()} == {*PLANTED, (7, 8)}
 
 
 def test_masked_already_is_not_found_again(in_tmp_path, data):
@@ -290,6 +318,54 @@ def test_one_real_image_of_24_panels_flags_nothing(in_tmp_path, real_data):
     content = results()
     assert content["pixels"] == [] and len(content["panels"]) == 24
     assert len(read_mask(in_tmp_path / "pixels.mask")) == 24
+
+
+def test_predicted_spots_are_no_faults(in_tmp_path):
+    """A narrow spot comes back in each of three turns, just like a flickering pixel."""
+    from dxtbx.model import Crystal, Scan
+
+    from dials.array_family import flex as dials_flex
+
+    n = 60
+    frames = series(n, faults=False)
+    write_nxmx(in_tmp_path / "data.nxs", frames)
+    experiments = ExperimentListFactory.from_filenames(["data.nxs"])
+    (experiment,) = experiments
+    scan = Scan((1, n), (0.0, 18.0))
+    experiment.scan = scan
+    experiment.imageset.set_scan(scan)
+    experiment.crystal = Crystal(
+        (15, 3, 0), (-2, 14, 5), (1, -4, 17), space_group_symbol="P 1"
+    )
+    table = dials_flex.reflection_table.from_predictions(experiment, dmin=1.5)
+    fast, slow, z = table["xyzcal.px"].as_double().as_numpy_array().reshape(-1, 3).T
+    pixels = np.stack([slow, fast], axis=1).astype(int)
+    # The first that is well inside and comes back in all turns
+    inside = (pixels > 20).all(axis=1) & (pixels < np.array(SHAPE) - 20).all(axis=1)
+    for spot in pixels[inside]:
+        when = np.unique(np.floor(z[(pixels == spot).all(axis=1)]).astype(int))
+        if len(when) >= 3 and np.ptp(when) >= n // 2:
+            break
+    else:
+        pytest.fail("no spot comes back")
+    frames[when, *spot] += 30
+    far = next(
+        place
+        for place in np.random.default_rng(2).integers(20, 490, (1000, 2))
+        if np.abs(pixels - place).max(axis=1).min() > 6
+    )
+    frames[when, *far] += 30
+    write_nxmx(in_tmp_path / "data.nxs", frames)
+    experiments.as_file("indexed.expt")
+
+    def flickering(*args):
+        run([*args, "output.html=None"])
+        return {p for p, (kind, _) in pixels_of(results()).items() if kind != "dead"}
+
+    assert flickering("indexed.expt", "nproc=2") == {tuple(far)}
+    both = {tuple(far), tuple(spot)}
+    assert flickering("indexed.expt", "predicted.radius=None") == both
+    assert flickering("data.nxs") == both
 
 
 def test_cost_of_the_mask(in_tmp_path, data):

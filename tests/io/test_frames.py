@@ -292,6 +292,25 @@ def test_processes_share_the_frames(tmp_path, nproc):
     assert unreadable.numbers == ()
 
 
+def merged(first, later):
+    return first[0] + later[0], first[1] + later[1]
+
+
+@pytest.mark.parametrize("nproc", [1, 3])
+def test_results_are_merged_in_the_order_of_the_frames(tmp_path, nproc):
+    frames = frames_of(geometry_of().shape)
+    path = write_nxmx(tmp_path / "x.nxs", frames, images_per_file=1)
+    source = open_frames(imageset_of(path))
+    (tmp_path / "x_data_000004.h5").unlink()
+
+    results, unreadable = map_frames(
+        source, add_up, nproc, max_unreadable=0.5, merge=merged
+    )
+
+    assert results == [([1, 2, 3, 5], frames[[0, 1, 2, 4], 100:].sum())]
+    assert unreadable.numbers == (4,)
+
+
 def test_progress_counts_frames(tmp_path):
     source = open_frames(
         imageset_of(write_nxmx(tmp_path / "x.nxs", frames_of((514, 1030))))

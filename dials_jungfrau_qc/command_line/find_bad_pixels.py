@@ -131,13 +131,13 @@ phil_scope = libtbx.phil.parse(
         .help = "Smallest share of the images in which a flickering pixel is bad."
     }
     predicted
-      .help = "Spots that the crystals of an indexed experiment list put on the images:"
+      .help = "Spots that the crystals of an indexed experiment list put on the images: "
               "what is bright there is no fault."
     {
       radius = 3
         .type = float(value_min=0)
-        .help = "Pixels around a predicted position that may be part of the spot; None"
-                "ignores predictions."
+        .help = "Pixels around a predicted position that may be part of the spot; 0 leaves "
+                "predictions out of account."
       images = 1
         .type = float(value_min=0)
         .help = "Images before and after the predicted one that may show the spot."
@@ -244,7 +244,7 @@ def _search(sweeps: Sequence[Sweep], limits: Limits, arguments: Arguments) -> Fi
         logger.info("%s: %d images", sweep.label, sweep.source.n_frames)
     spots = params.predicted
     predicted = None
-    if params.method == "statistics" and spots.radius is not None:
+    if params.method == "statistics" and spots.radius > 0:
         predicted = [predict_spots(s, spots.radius, spots.images) for s in sweeps]
     with dials.util.progress(total=n_images, unit=" images", delay=1) as bar:
         findings = search(

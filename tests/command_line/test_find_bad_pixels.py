@@ -364,7 +364,7 @@ def test_predicted_spots_are_no_faults(in_tmp_path):
 
     assert flickering("indexed.expt", "nproc=2") == {tuple(far)}
     both = {tuple(far), tuple(spot)}
-    assert flickering("indexed.expt", "predicted.radius=None") == both
+    assert flickering("indexed.expt", "predicted.radius=0") == both
     assert flickering("data.nxs") == both
 
 

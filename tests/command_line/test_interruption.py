@@ -48,6 +48,14 @@ START = (
 )
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Children inherit it when Ctrl-C is ignored here, as in a job of the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A reflection table and 60 images, large enough for a second or two of work."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.bad_pixels import Limits
+from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
 from dials_jungfrau_qc.io.pixel_search import search
 from dials_jungfrau_qc.io.sweeps import open_sweeps

@@ -47,7 +47,7 @@ import libtbx.phil
 
 import dials.util
 from dials.util import tabulate
-from dials_jungfrau_qc.algorithms.bad_pixels import Limits
+from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.arguments import (
     Arguments,
     parse_arguments,

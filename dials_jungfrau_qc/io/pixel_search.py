@@ -13,16 +13,11 @@ import numpy as np
 from dials_jungfrau_qc.algorithms.bad_pixels import (
     BadPixels,
     CombinedPixels,
-    Limits,
     Look,
-    PanelTests,
     classify,
     combine_sweeps,
-    find_suspects,
     look_places,
     signal_pixels,
-    test_panel,
-    worst_and_neighbours,
 )
 from dials_jungfrau_qc.algorithms.local_expectation import scattering_angle
 from dials_jungfrau_qc.algorithms.pixel_statistics import (
@@ -32,6 +27,12 @@ from dials_jungfrau_qc.algorithms.pixel_statistics import (
     estimate_background,
     n_blocks,
 )
+from dials_jungfrau_qc.algorithms.pixel_suspects import (
+    Limits,
+    find_suspects,
+    worst_and_neighbours,
+)
+from dials_jungfrau_qc.algorithms.pixel_tests import PanelTests, test_panel
 from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
 from dials_jungfrau_qc.io.errors import FrameError, InputError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.bad_pixels import Limits
+from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
 from dials_jungfrau_qc.report.plots import COLOURS, Plots, line_style
 

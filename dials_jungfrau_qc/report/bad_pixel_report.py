@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.bad_pixels import KINDS, Limits
+from dials_jungfrau_qc.algorithms.bad_pixels import KINDS
+from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.bad_pixel_files import bad_images
 from dials_jungfrau_qc.io.pixel_search import Findings
 from dials_jungfrau_qc.io.sweeps import Sweep

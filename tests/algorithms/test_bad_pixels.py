@@ -8,24 +8,28 @@ from dials_jungfrau_qc.algorithms.bad_pixels import (
     CLUSTER_BIT,
     KINDS,
     BadPixels,
-    Limits,
     Look,
     classify,
     combine_sweeps,
-    dispersion_z,
-    find_suspects,
-    line_response,
     look_places,
-    poisson_z,
-    small_regions,
-    test_panel,
-    test_pixels,
 )
 from dials_jungfrau_qc.algorithms.local_expectation import ring_arcs
 from dials_jungfrau_qc.algorithms.pixel_statistics import (
     PixelAccumulator,
     estimate_background,
     n_blocks,
+)
+from dials_jungfrau_qc.algorithms.pixel_suspects import (
+    Limits,
+    find_suspects,
+    small_regions,
+)
+from dials_jungfrau_qc.algorithms.pixel_tests import (
+    dispersion_z,
+    line_response,
+    poisson_z,
+    test_panel,
+    test_pixels,
 )
 
 test_pixels.__test__ = test_panel.__test__ = False

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dials_jungfrau_qc.algorithms.bad_pixels import spot_frames
 from dials_jungfrau_qc.algorithms.pixel_statistics import (
     PixelAccumulator,
     PixelSums,
     estimate_background,
 )
+from dials_jungfrau_qc.algorithms.pixel_suspects import spot_frames
 from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 
 SHAPE = (40, 50)

@@ -8,12 +8,12 @@ import pytest
 from dials_jungfrau_qc.algorithms.bad_pixels import (
     BadPixels,
     CombinedPixels,
-    Limits,
     Look,
-    PanelTests,
     signal_pixels,
 )
 from dials_jungfrau_qc.algorithms.pixel_statistics import PixelSums
+from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
+from dials_jungfrau_qc.algorithms.pixel_tests import PanelTests
 from dials_jungfrau_qc.io.frames import Unreadable
 from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
 from dials_jungfrau_qc.report.bad_pixel_plots import distribution_plots

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.linearity_groups import Groups
-from dials_jungfrau_qc.algorithms.linearity_terms import DECAYS, UNIFORM
+from dials_jungfrau_qc.algorithms.linearity_terms import DECAYS
 
 _MAX_STEPS = 30
 _LOWEST_RESPONSE = 0.05
@@ -387,10 +387,3 @@ def rank_candidates(
             score = chi_squared + cost * len(columns) + choice
             candidates.append(Candidate(tuple(terms), sweeps, score, chi_squared))
     return sorted(candidates, key=lambda candidate: candidate.score)
-
-
-def drift_significance(fit: Fit, model: JointModel) -> float:
-    """Uniform decay in standard deviations, from a fit with all beams free."""
-    column = model.column(UNIFORM)
-    error = fit.column_error(column)
-    return fit.values[UNIFORM] / error if error > 0 else 0.0

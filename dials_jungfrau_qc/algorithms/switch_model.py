@@ -16,6 +16,7 @@ import numpy as np
 
 from dials_jungfrau_qc.algorithms.smooth_histogram import (
     Window,
+    clipped,
     density_and_slopes,
     deviance,
     start_coefficients,
@@ -132,36 +133,46 @@ class _Response:
         )
 
 
-def expected_counts(
-    window: Window, coefficients: np.ndarray, matrix: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Expected counts and their derivatives by the coefficients.
+@dataclass(frozen=True)
+class _Expectation:
+    """What one window is expected to hold.
 
-    Args:
-        window: Data and basis.
-        coefficients: Of the tail, then of the low end.
-        matrix: Response from `response`; None for no switch.
-
-    Returns:
-        Expected counts (V,) and derivatives (V, coefficients).
+    Attributes:
+        counts: Expected counts, shape (V,).
+        slopes: Their derivatives by the coefficients of the smooth model, shape (V, m).
+        response: To the switch, or None.
+        density: Of true values, shape (Q,).
+        turn_on: Factor on read values, shape (V,).
     """
+
+    counts: np.ndarray
+    slopes: np.ndarray
+    response: _Response | None
+    density: np.ndarray
+    turn_on: np.ndarray
+
+    def by_shape(self) -> np.ndarray:
+        """Derivatives of the counts by the vector of the shape, shape (V, 5)."""
+        return self.turn_on[:, None] * self.response.derivatives(self.density)
+
+
+def _expect(
+    window: Window, coefficients: np.ndarray, shape: Shape | None
+) -> _Expectation:
+    """Expected counts of the smooth model with a switch, or with none."""
     density, slopes, turn_on = density_and_slopes(window, coefficients)
-    if matrix is None:
+    if shape is None:
+        read = None
         expected, slopes = density[window.inside], slopes[window.inside]
     else:
-        folded = matrix @ np.column_stack([density, slopes])
+        read = _Response(window, shape)
+        folded = read.matrix() @ np.column_stack([density, slopes])
         expected, slopes = folded[:, 0], folded[:, 1:]
     expected = np.maximum(turn_on * expected, 1e-9)
     slopes = turn_on[:, None] * slopes
     if window.edge is not None:
         slopes = np.column_stack([slopes, expected[:, None] * window.edge])
-    return expected, slopes
-
-
-def _by_shape(window: Window, shape: Shape, coefficients: np.ndarray) -> np.ndarray:
-    """Derivatives of the expected counts by the vector of the shape, shape (V, 5)."""
-    density, _, turn_on = density_and_slopes(window, coefficients)
-    return turn_on[:, None] * _Response(window, shape).derivatives(density)
+    return _Expectation(expected, slopes, read, density, turn_on)
 
 
 @dataclass(frozen=True)
@@ -237,11 +248,10 @@ def fit_switch(
         parts = []
         shape = None if vector is None else Shape.from_vector(vector)
         for window, c, weight in zip(windows, coefficients, weights):
-            matrix = None if shape is None else response(window, shape)
-            expected, slopes = expected_counts(window, c, matrix)
-            value += weight * deviance(window.counts, expected).sum()
+            part = _expect(window, c, shape)
+            value += weight * deviance(window.counts, part.counts).sum()
             value += (window.precision * c * c).sum()
-            parts.append((expected, slopes))
+            parts.append(part)
         if vector is not None:
             value += (_PRIOR_PRECISION * (vector - _PRIOR_CENTRE) ** 2).sum()
         return value, parts
@@ -253,12 +263,9 @@ def fit_switch(
         normal = np.zeros((total, total))
         gradient = np.zeros(total)
         for i, window in enumerate(windows):
-            expected, slopes = parts[i]
-            columns = [slopes]
+            expected, jacobian = parts[i].counts, parts[i].slopes
             if n_shape:
-                by_shape = _by_shape(window, Shape.from_vector(vector), coefficients[i])
-                columns.insert(0, by_shape[:, free])
-            jacobian = np.hstack(columns)
+                jacobian = np.hstack([parts[i].by_shape()[:, free], jacobian])
             index = np.concatenate(
                 [np.arange(n_shape), np.arange(offsets[i], offsets[i + 1])]
             )
@@ -279,10 +286,10 @@ def fit_switch(
             trial_vector = vector
             if n_shape:
                 trial_vector = vector.copy()
-                trial_vector[free] += np.clip(step[:n_shape], -1.5, 1.5)
-                trial_vector = np.clip(trial_vector, lower, upper)
+                trial_vector[free] += clipped(step[:n_shape], -1.5, 1.5)
+                trial_vector = clipped(trial_vector, lower, upper)
             trial = [
-                c + np.clip(step[offsets[i] : offsets[i + 1]], -3.0, 3.0)
+                c + clipped(step[offsets[i] : offsets[i + 1]], -3.0, 3.0)
                 for i, c in enumerate(coefficients)
             ]
             trial_value, trial_parts = objective(trial_vector, trial)
@@ -304,10 +311,11 @@ def fit_switch(
             break
     covariance = None
     if n_shape:
-        covariance = _covariance(windows, vector, coefficients, parts, weights, free)
+        covariance = _covariance(windows, parts, weights, free)
     dispersion = []
-    for window, (expected, _), size in zip(windows, parts, sizes):
-        pearson = ((window.counts - expected) ** 2 / np.maximum(expected, 0.5)).sum()
+    for window, part, size in zip(windows, parts, sizes):
+        expected = np.maximum(part.counts, 0.5)
+        pearson = ((window.counts - part.counts) ** 2 / expected).sum()
         dispersion.append(
             max(1.0, pearson / max(1, window.counts.size - size - n_shape))
         )
@@ -315,28 +323,24 @@ def fit_switch(
         shape=None if vector is None else Shape.from_vector(vector),
         covariance=covariance,
         coefficients=tuple(coefficients),
-        expected=tuple(p[0] for p in parts),
+        expected=tuple(part.counts for part in parts),
         deviance=float(value),
         dispersion=tuple(dispersion),
     )
 
 
-def _covariance(windows, vector, coefficients, parts, weights, free) -> np.ndarray:
+def _covariance(windows, parts, weights, free) -> np.ndarray:
     """Covariance of the shape; the difference of gain is held at 0 but not taken as known."""
     free = free.copy()
     free[4] = True
     kept = np.nonzero(free)[0]
     normal = np.diag(_PRIOR_PRECISION[kept])
-    shape = Shape.from_vector(vector)
-    for window, c, (expected, slopes), weight in zip(
-        windows, coefficients, parts, weights
-    ):
-        by_shape = _by_shape(window, shape, c)[:, kept]
-        scaled = by_shape * (weight / expected)[:, None]
+    for window, part, weight in zip(windows, parts, weights):
+        by_shape, slopes = part.by_shape()[:, kept], part.slopes
+        per_count = (weight / part.counts)[:, None]
+        scaled = by_shape * per_count
         cross = scaled.T @ slopes
-        own = (slopes * (weight / expected)[:, None]).T @ slopes + np.diag(
-            window.precision
-        )
+        own = (slopes * per_count).T @ slopes + np.diag(window.precision)
         normal += scaled.T @ by_shape - cross @ np.linalg.solve(own, cross.T)
     covariance = np.zeros((5, 5))
     covariance[np.ix_(kept, kept)] = np.linalg.pinv(normal)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dials_jungfrau_qc.algorithms.smooth_histogram import (
     Window,
+    clipped,
     density_and_slopes,
     deviance,
 )
@@ -127,7 +128,7 @@ def _fit_positions(window, moved, switched, coefficients):
         gradient = (scaled * (counts - expected)[:, :, None]).sum(axis=1)
         gradient -= precision * coefficients
         step = np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
-        coefficients = coefficients + np.clip(step, -1.5, 1.5)
+        coefficients = coefficients + clipped(step, -1.5, 1.5)
     return best, best_value, best_expected
 
 

@@ -1,12 +1,12 @@
 # "make help" lists what there is. Everything longer than a line or two is in tools/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-latest lint clean
+.PHONY: help install install-latest demo test test-latest lint clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value]"
 	@echo
-	@awk -F': ## ' '/^[a-z-]+: ## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F': ## ' '/^[a-z-]+: ## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=            use this Python, which must have DIALS"
 	@echo "  DATA=              demo: use these files (reflections, experiments)"
@@ -23,6 +23,9 @@ demo: ## install, then run the programs and say where the reports are
 test: ## install, then run every test
 	@tools/install.sh --with-tests
 	@tools/test.sh $(PYTEST_ARGS)
+
+install-latest: ## make the environment of test-latest, as that does first
+	@tools/test-latest.sh --install
 
 test-latest: ## run every test under the latest DIALS, in an environment of its own
 	@tools/test-latest.sh $(PYTEST_ARGS)

@@ -2,6 +2,9 @@
 # Run the tests under the latest DIALS, beside the DIALS of this system.
 #
 #   tools/test-latest.sh [ARGUMENT OF PYTEST...]
+#   tools/test-latest.sh --install
+#
+# The second form ends where the tests could begin.
 #
 # $DIALS_LATEST_RUN names the program that gives this DIALS. It is called as
 #
@@ -48,4 +51,6 @@ for name in PIP_CERT SSL_CERT_FILE; do
 done
 
 within env "${settings[@]}" tools/install.sh --with-tests --venv .venv-latest
-within tools/test.sh --venv .venv-latest "$@"
+if [[ ${1:-} != --install ]]; then
+    within tools/test.sh --venv .venv-latest "$@"
+fi

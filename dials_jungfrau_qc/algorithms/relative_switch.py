@@ -15,9 +15,9 @@ from dials_jungfrau_qc.algorithms.gain_switch import (
 )
 from dials_jungfrau_qc.algorithms.smooth_histogram import make_linear_window
 
-# G1 to G2 near 700 photons at 12.4 keV; pixels differ by 5 %, so bins are 2 % wide.
+# G1 to G2 near 700 photons at 12.4 keV; pixels differ by 5 %, so bins are 4 % wide.
 SECOND_SEARCH = (400.0, 1100.0)
-SECOND_BINS = 50
+SECOND_BINS = 25
 # Intensities: bins of 4 % in the intensity.
 INTENSITY_BIN = 0.04
 INTENSITY_ORDERS = (4, 5, 6, 7, 8)
@@ -38,7 +38,7 @@ def find_second_switch(
     """Search for the switch from the second gain to the third.
 
     The same search as `find_gain_switch`, on bins of equal width that hold as many values as
-    2 % of the middle of the range.
+    4 % of the middle of the range.
 
     Args:
         counts: Pixels with the values first_value, first_value + 1, ...

@@ -35,6 +35,7 @@ AREAS = (-6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 WEAK_AREAS = (-6.0, -1.0, 0.0, 2.0)
 # Mean intensities: a sweep at full transmission, and one at 0.067.
 STRONG, WEAK = 1500.0, 100.0
+SWEEPS = {"strong": STRONG, "weak": WEAK}
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--backgrounds", type=float, nargs="+", default=[0.1, 1.5, 6.0])
+    parser.add_argument("--sweeps", choices=SWEEPS, nargs="+", default=list(SWEEPS))
     parser.add_argument(
         "--null", action="store_true", help="only J = 0 and no switching"
     )
@@ -196,13 +198,13 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
-    """All seeds, backgrounds and intensities."""
+    """All seeds, backgrounds and sweeps."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     jobs = [
         (seed, background, intensity, arguments.null)
         for seed in seeds
         for background in arguments.backgrounds
-        for intensity in (STRONG, WEAK)
+        for intensity in (SWEEPS[name] for name in arguments.sweeps)
     ]
     with Pool(arguments.processes) as pool:
         return [row for part in pool.imap_unordered(run_seed, jobs) for row in part]

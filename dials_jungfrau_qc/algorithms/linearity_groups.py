@@ -12,6 +12,7 @@ import dataclasses
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.labels import without_gaps
 from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries, pooled_intensity
 
 # Below this I/sigma of all sweeps together a reflection says nothing of linearity
@@ -33,6 +34,7 @@ class Groups:
         rows: Reflections that are used, shape (m,).
         label: Group of each of these, shape (m,).
         pooled: Intensity of each at T = 1 from all sweeps, shape (m,).
+        beam: Relative beam of each sweep that pooled is for, shape (K,).
         total: Sum of the intensities of each sweep, shape (K, G).
         variance: Of the sums, shape (K, G).
         used: Which sweeps have the group, bool, shape (K, G).
@@ -45,6 +47,7 @@ class Groups:
     rows: np.ndarray
     label: np.ndarray
     pooled: np.ndarray
+    beam: np.ndarray
     total: np.ndarray
     variance: np.ndarray
     used: np.ndarray
@@ -93,15 +96,17 @@ def group_reflections(
     if keep is not None:
         usable &= keep
     rows = np.flatnonzero(usable)
-    groups = _sum_up(series, rows, pooled[rows])
+    groups = _sum_up(series, rows, pooled[rows], beam)
     outlying = _outliers(series, groups)
     if outlying.any():
         rows = rows[~outlying]
-        groups = _sum_up(series, rows, pooled[rows])
+        groups = _sum_up(series, rows, pooled[rows], beam)
     return dataclasses.replace(groups, n_outliers=int(outlying.sum()))
 
 
-def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups:
+def _sum_up(
+    series: SweepSeries, rows: np.ndarray, pooled: np.ndarray, beam: np.ndarray
+) -> Groups:
     n = len(rows)
     if n < 2 * _REFLECTIONS_A_GROUP:
         raise ValueError(
@@ -121,8 +126,9 @@ def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups
     # Reflections that are in the same sweeps go together
     powers = 1 << np.arange(series.n_sweeps, dtype=np.int64)
     cell = cell * (1 << series.n_sweeps) + powers @ present
-    cells, label = np.unique(cell, return_inverse=True)
-    n_groups = len(cells)
+    label, n_groups = without_gaps(cell)
+    cells = np.empty(n_groups, dtype=np.int64)
+    cells[label] = cell
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.array([np.bincount(label, row, n_groups) for row in values])
@@ -143,6 +149,7 @@ def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups
         rows=rows,
         label=label,
         pooled=pooled,
+        beam=beam,
         total=sums(intensity),
         variance=sums(expected) * scale[bins] + ~used,
         used=used,
@@ -266,8 +273,10 @@ def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:
         squares = np.where(foreseen > 0, residual**2 / foreseen, 0)
     worst = squares.max(axis=0)
     limit = np.empty(len(groups.variance_scale))
-    for b in range(len(limit)):
-        own = squares[:, bins == b]
+    by_bin = squares[:, np.argsort(bins, kind="stable")]
+    ends = np.cumsum(np.bincount(bins, minlength=len(limit)))
+    for b, (begin, end) in enumerate(zip([0, *ends], ends)):
+        own = by_bin[:, begin:end]
         own = own[own > 0]
         limit[b] = _OUTLIER**2 * max(np.median(own) / 0.455, 1.0) if own.size else 1e9
     return worst > limit[bins]

@@ -177,7 +177,7 @@ def _saturation(
     for ceiling in [switch.ceiling, *(part * brightest for part in _CEILINGS)]:
         response = np.ones(groups.total.shape)
         for _ in range(_SATURATION_ROUNDS):
-            found = effects(
+            (found,) = effects(
                 series,
                 groups,
                 curves,
@@ -185,7 +185,7 @@ def _saturation(
                 switch,
                 response,
                 state.found.compression_constant,
-                ceiling,
+                [ceiling],
             )
             model = JointModel(groups, found.terms, names, series.transmission)
             start = np.concatenate(
@@ -237,10 +237,9 @@ def _search(
     for _ in range(_MAX_ROUNDS):
         choices = [ceiling] if ceiling else [part * brightest for part in _CEILINGS]
         state = None
-        for choice in choices:
-            found = effects(
-                series, groups, curves, beam, switch, response, constant, choice
-            )
+        for found in effects(
+            series, groups, curves, beam, switch, response, constant, choices
+        ):
             found = width_uncertainty(series, groups, found, beam, switch, values)
             model, start = _reachable_model(series, groups, found, beam, without)
             ranked = rank_candidates(model, start, POSITIVE, (COMPRESSION, SATURATION))

@@ -118,12 +118,10 @@ def _match(xyz: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarr
         orders.append(order)
         tables.append(table)
     own, matched, _ = tables[0].match(tables[1])
-    own, matched = (
-        order[np.array(index, dtype=np.int64)]
-        for order, index in zip(orders, (own, matched))
-    )
-    by_row = np.argsort(own)
-    return own[by_row], matched[by_row]
+    found = np.full(len(xyz), -1, dtype=np.int64)
+    found[orders[0][own.as_numpy_array()]] = orders[1][matched.as_numpy_array()]
+    rows = np.flatnonzero(found >= 0)
+    return rows, found[rows]
 
 
 def _boxes(xyz: np.ndarray) -> np.ndarray:

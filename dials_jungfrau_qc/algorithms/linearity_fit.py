@@ -240,6 +240,11 @@ class JointModel:
             [fit.log_beam, [fit.values.get(name, 0.0) for name in self.names]]
         )
 
+    def departures(self, fit: Fit) -> np.ndarray:
+        """What each group adds to chi-squared, errors that all share aside, shape (G,)."""
+        residual = self.groups.total - fit.expected
+        return (residual**2 * self._inverse).sum(axis=0)
+
     def _chi_squared(self, parameters: np.ndarray) -> float:
         if self._uncertainty is not None:
             return float((self.linearise(parameters)[0] ** 2).sum())

@@ -159,6 +159,20 @@ def effects(
     ]
 
 
+def decay_factor(
+    series: SweepSeries, groups: Groups, values: dict[str, float]
+) -> np.ndarray:
+    """What decay has left of each used reflection in each sweep, shape (K, m).
+
+    Args:
+        series: The sweeps.
+        groups: Their groups.
+        values: Parameters of the terms.
+    """
+    damage = values.get(B_DECAY, 0.0) / (2 * series.d[groups.rows] ** 2)
+    return np.exp(-(values.get(UNIFORM, 0.0) + damage) * series.dose()[:, groups.rows])
+
+
 def background_levels(series: SweepSeries, groups: Groups) -> list[float]:
     """Typical background of each sweep, photons a pixel; 0 where unknown."""
     levels = []

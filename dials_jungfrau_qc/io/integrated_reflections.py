@@ -174,8 +174,9 @@ class _Columns:
         flags = self._read("flags", rows)
         value = self._read(f"{_COLUMNS[self._kind]}.value", rows)
         variance = self._read(f"{_COLUMNS[self._kind]}.variance", rows)
+        xyz = self._read("xyzcal.px", rows)
         usable, rejected = self._usable(
-            flags, value, variance, self._optional("partiality", rows)
+            flags, value, variance, xyz, self._optional("partiality", rows)
         )
         if not usable.any():
             reasons = ", ".join(f"{n} {reason}" for reason, n in rejected.items() if n)
@@ -195,8 +196,19 @@ class _Columns:
 
         miller_index = self._read("miller_index", rows)[taken]
         d = optional("d")
-        if not np.isfinite(d).any():
-            d = 1 / np.linalg.norm(miller_index @ experiment.a_matrix.T, axis=1)
+        unknown = ~(np.isfinite(d) & (d > 0))
+        if unknown.any():
+            reciprocal = miller_index[unknown] @ experiment.a_matrix.T
+            d = d.copy()
+            d[unknown] = 1 / np.maximum(np.linalg.norm(reciprocal, axis=1), 1e-6)
+        panel = self._read("panel", rows)[taken].astype(np.int64)
+        n_panels = len(experiment.panel_sizes)
+        if not 0 <= panel.min() <= panel.max() < n_panels:
+            raise InputError(
+                f"{self._table.path}: experiment {index} has reflections on panel "
+                f"{panel.max()} and its detector has {n_panels} "
+                f"panel{'s' * (n_panels > 1)}"
+            )
         return IntegratedSweep(
             id=number,
             path=self._table.path,
@@ -205,8 +217,8 @@ class _Columns:
             rows=numbers[taken],
             miller_index=miller_index,
             entering=self._read("entering", rows)[taken].astype(bool),
-            panel=self._read("panel", rows)[taken].astype(np.int64),
-            xyz=self._read("xyzcal.px", rows)[taken],
+            panel=panel,
+            xyz=xyz[taken],
             intensity=value[taken],
             variance=variance[taken],
             d=d,
@@ -240,6 +252,7 @@ class _Columns:
         flags: np.ndarray,
         value: np.ndarray,
         variance: np.ndarray,
+        xyz: np.ndarray,
         partiality: np.ndarray | None,
     ) -> tuple[np.ndarray, dict[str, int]]:
         """Rows that can be used; each of the others is counted under one reason."""
@@ -248,7 +261,7 @@ class _Columns:
             != _FLAG[self._kind],
             "overloaded": flags & _OVERLOADED != 0,
             "with untrusted pixels": flags & _BAD_FOREGROUND != 0,
-            "not finite": ~(np.isfinite(value) & np.isfinite(variance)),
+            "not finite": ~np.isfinite(value + variance + xyz.sum(axis=1)),
             "with a variance of 0 or less": ~(variance > 0),
             "partial": (
                 np.zeros(len(flags), dtype=bool)

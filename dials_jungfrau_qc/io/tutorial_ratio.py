@@ -99,7 +99,8 @@ def _strong(sweep: IntegratedSweep) -> np.ndarray:
     variance = sweep.observed_variance
     with np.errstate(invalid="ignore", divide="ignore"):
         strong = sweep.observed_intensity / np.sqrt(variance) > MINIMUM_SIGNIFICANCE
-    return np.flatnonzero(strong & (variance > 0))
+    strong &= variance > 0
+    return np.flatnonzero(strong & np.isfinite(sweep.observed.sum(axis=1)))
 
 
 def _match(xyz: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

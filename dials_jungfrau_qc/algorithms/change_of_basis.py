@@ -28,7 +28,7 @@ class ChangeOfBasis:
 
     def apply(self, miller_index: np.ndarray) -> np.ndarray:
         """Indices in the setting of the reference, shape (n, 3)."""
-        return miller_index @ self.matrix.T
+        return miller_index if self.is_identity else miller_index @ self.matrix.T
 
     def __str__(self) -> str:
         return ",".join(_row(row) for row in self.matrix)

@@ -65,6 +65,24 @@ class LinearityAnalysis:
     n_bright: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How the sweeps compare, before the question why.
+
+    Attributes:
+        series: What was compared.
+        bright: Reflections that were left out, as their brightest pixel may be above half
+            the ceiling, bool, shape (n,).
+        ratios: For each sweep; None for the reference.
+        pairs: Relative beams from all pairs.
+    """
+
+    series: SweepSeries
+    bright: np.ndarray
+    ratios: list[SweepRatios | None]
+    pairs: AllPairs
+
+
 def analyse(
     series: SweepSeries, switch: SwitchModel, seed: int = 0
 ) -> LinearityAnalysis:
@@ -77,6 +95,20 @@ def analyse(
 
     Raises:
         ValueError: A sweep shares nothing with the others, or too little to tell.
+    """
+    return explain(compare(series, switch, seed), switch)
+
+
+def compare(series: SweepSeries, switch: SwitchModel, seed: int = 0) -> Comparison:
+    """Compare every sweep with the reference, and all with each other.
+
+    Args:
+        series: The sweeps.
+        switch: Where the detector switches gains.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: A sweep shares nothing with the others.
     """
     rng = np.random.default_rng(seed)
     bright = is_bright(series, switch)
@@ -91,17 +123,30 @@ def analyse(
         )
         for k in range(series.n_sweeps)
     ]
-    pairs = all_pairs(dim, rng)
-    model = fit_joint_model(series, pairs.beam, switch, bright)
+    return Comparison(series, bright, ratios, all_pairs(dim, rng))
+
+
+def explain(comparison: Comparison, switch: SwitchModel) -> LinearityAnalysis:
+    """Find out why sweeps compare as they do.
+
+    Args:
+        comparison: How they compare.
+        switch: Where the detector switches gains.
+
+    Raises:
+        ValueError: There is too little to tell.
+    """
+    series, pairs = comparison.series, comparison.pairs
+    model = fit_joint_model(series, pairs.beam, switch, comparison.bright)
     binned = residuals(series, model)
     return LinearityAnalysis(
         series=series,
-        ratios=ratios,
+        ratios=comparison.ratios,
         pairs=pairs,
         model=model,
         residuals=binned,
         verdict=judge(series, model, binned),
-        n_bright=int(np.count_nonzero(bright)),
+        n_bright=int(np.count_nonzero(comparison.bright)),
     )
 
 
@@ -137,19 +182,19 @@ def sweep_ratios(
         ValueError: They share no reflection.
     """
     reference = series.reference
-    both = np.flatnonzero(series.present[sweep] & series.present[reference])
-    if not len(both):
+    both = series.shared(sweep, reference)
+    x, y = series.intensity[reference, both], series.intensity[sweep, both]
+    if not len(x):
         raise ValueError(
             f"sweep {sweep} has no reflection in common with the reference, sweep "
             f"{reference}"
         )
-    x, y = series.intensity[reference, both], series.intensity[sweep, both]
     vx, vy = series.variance[reference, both], series.variance[sweep, both]
     nominal = series.transmission[sweep] / series.transmission[reference]
     sums = ratio_of_sums(x, y, vx, vy, series.unit[both], nominal, rng)
     strong = (x + y) / np.sqrt(vx + vy) > sums.cut
     return SweepRatios(
-        n_matched=len(both),
+        n_matched=len(x),
         sums=sums,
         york=york_slope(x, y, vx, vy),
         median=median_ratio(x[strong], y[strong]),

@@ -240,6 +240,11 @@ class JointModel:
             [fit.log_beam, [fit.values.get(name, 0.0) for name in self.names]]
         )
 
+    def departures(self, fit: Fit) -> np.ndarray:
+        """What each group adds to chi-squared, errors that all share aside, shape (G,)."""
+        residual = self.groups.total - fit.expected
+        return (residual**2 * self._inverse).sum(axis=0)
+
     def _chi_squared(self, parameters: np.ndarray) -> float:
         if self._uncertainty is not None:
             return float((self.linearise(parameters)[0] ** 2).sum())
@@ -364,19 +369,24 @@ def rank_candidates(
     ways = [(), tuple(range(1, n_sweeps))]
     if n_sweeps > 2:
         ways[1:1] = [(k,) for k in range(n_sweeps)]
-    candidates = []
+    choices: dict[int, list[tuple[tuple[str, ...], tuple[int, ...]]]] = {}
     for bits in range(1 << len(model.names)):
-        terms = [name for i, name in enumerate(model.names) if bits >> i & 1]
-        if sum(name in exclusive for name in terms) > 1:
-            continue
-        for sweeps in ways:
-            columns = [*sweeps, *(model.column(name) for name in terms)]
-            chi_squared, solution = constant, np.empty(0)
-            if columns:
-                part = hessian[np.ix_(columns, columns)]
-                part = part + 1e-9 * np.eye(len(columns))
-                solution = np.linalg.solve(part, gradient[columns])
-                chi_squared = constant - float(gradient[columns] @ solution)
+        terms = tuple(name for i, name in enumerate(model.names) if bits >> i & 1)
+        if sum(name in exclusive for name in terms) <= 1:
+            for sweeps in ways:
+                choices.setdefault(len(sweeps) + len(terms), []).append((terms, sweeps))
+    candidates = []
+    # All choices of as many columns are solved at once
+    for n_columns, alike in choices.items():
+        columns = np.array(
+            [[*sweeps, *map(model.column, terms)] for terms, sweeps in alike], dtype=int
+        ).reshape(len(alike), n_columns)
+        part = hessian[columns[:, :, None], columns[:, None, :]]
+        part = part + 1e-9 * np.eye(n_columns)
+        own = gradient[columns]
+        solutions = np.linalg.solve(part, own[:, :, None])[:, :, 0]
+        gains = (own * solutions).sum(axis=1)
+        for (terms, sweeps), solution, gain in zip(alike, solutions, gains):
             values = solution[len(sweeps) :]
             if any(
                 name in positive and value <= 0 for name, value in zip(terms, values)
@@ -384,6 +394,7 @@ def rank_candidates(
                 continue
             # One sweep out of several is a choice, which costs as well
             choice = 2 * np.log(n_sweeps) if len(sweeps) == 1 and n_sweeps > 2 else 0.0
-            score = chi_squared + cost * len(columns) + choice
-            candidates.append(Candidate(tuple(terms), sweeps, score, chi_squared))
+            chi_squared = constant - float(gain)
+            score = chi_squared + cost * n_columns + choice
+            candidates.append(Candidate(terms, sweeps, score, chi_squared))
     return sorted(candidates, key=lambda candidate: candidate.score)

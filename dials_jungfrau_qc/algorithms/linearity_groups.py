@@ -12,6 +12,7 @@ import dataclasses
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.labels import without_gaps
 from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries, pooled_intensity
 
 # Below this I/sigma of all sweeps together a reflection says nothing of linearity
@@ -33,6 +34,7 @@ class Groups:
         rows: Reflections that are used, shape (m,).
         label: Group of each of these, shape (m,).
         pooled: Intensity of each at T = 1 from all sweeps, shape (m,).
+        beam: Relative beam of each sweep that pooled is for, shape (K,).
         total: Sum of the intensities of each sweep, shape (K, G).
         variance: Of the sums, shape (K, G).
         used: Which sweeps have the group, bool, shape (K, G).
@@ -45,6 +47,7 @@ class Groups:
     rows: np.ndarray
     label: np.ndarray
     pooled: np.ndarray
+    beam: np.ndarray
     total: np.ndarray
     variance: np.ndarray
     used: np.ndarray
@@ -76,7 +79,10 @@ class Groups:
 
 
 def group_reflections(
-    series: SweepSeries, beam: np.ndarray, keep: np.ndarray | None = None
+    series: SweepSeries,
+    beam: np.ndarray,
+    keep: np.ndarray | None = None,
+    suspects: np.ndarray | None = None,
 ) -> Groups:
     """Group the reflections of a series and add them up.
 
@@ -84,6 +90,9 @@ def group_reflections(
         series: The sweeps.
         beam: Relative beam of each, shape (K,).
         keep: Reflections that may be used, bool, shape (n,); all if None.
+        suspects: Reflections whose departure is what is looked for, so that it neither
+            makes them accidents nor says how large errors are, bool, shape (n,); none if
+            None.
 
     Raises:
         ValueError: Too few reflections are left.
@@ -93,15 +102,23 @@ def group_reflections(
     if keep is not None:
         usable &= keep
     rows = np.flatnonzero(usable)
-    groups = _sum_up(series, rows, pooled[rows])
-    outlying = _outliers(series, groups)
+    if suspects is None:
+        suspects = np.zeros(len(usable), dtype=bool)
+    groups = _sum_up(series, rows, pooled[rows], beam, suspects)
+    outlying = _outliers(series, groups) & ~suspects[rows]
     if outlying.any():
         rows = rows[~outlying]
-        groups = _sum_up(series, rows, pooled[rows])
+        groups = _sum_up(series, rows, pooled[rows], beam, suspects)
     return dataclasses.replace(groups, n_outliers=int(outlying.sum()))
 
 
-def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups:
+def _sum_up(
+    series: SweepSeries,
+    rows: np.ndarray,
+    pooled: np.ndarray,
+    beam: np.ndarray,
+    suspects: np.ndarray,
+) -> Groups:
     n = len(rows)
     if n < 2 * _REFLECTIONS_A_GROUP:
         raise ValueError(
@@ -121,35 +138,67 @@ def _sum_up(series: SweepSeries, rows: np.ndarray, pooled: np.ndarray) -> Groups
     # Reflections that are in the same sweeps go together
     powers = 1 << np.arange(series.n_sweeps, dtype=np.int64)
     cell = cell * (1 << series.n_sweeps) + powers @ present
-    cells, label = np.unique(cell, return_inverse=True)
-    n_groups = len(cells)
+    label, n_groups = without_gaps(cell)
+    cells = np.empty(n_groups, dtype=np.int64)
+    cells[label] = cell
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.array([np.bincount(label, row, n_groups) for row in values])
 
-    intensity = np.where(present, series.intensity[:, rows], 0)
-    variance = np.where(present, series.variance[:, rows], 0)
-    used = sums(present.astype(float)) > 0
     bins = (cells >> series.n_sweeps) // (n_d * n_position)
-    share = _variance_shares(variance, present, intensity_bin, n_bins)
-    pooled_variance = variance.sum(axis=0)
-    own = share[:, intensity_bin] * present
-    own /= own.sum(axis=0)
-    expected = own * pooled_variance
-    scale = _variance_scale(
-        intensity, expected, present, label, n_groups, intensity_bin, n_bins
-    )
-    return Groups(
+    groups = Groups(
         rows=rows,
         label=label,
         pooled=pooled,
-        total=sums(intensity),
-        variance=sums(expected) * scale[bins] + ~used,
-        used=used,
+        beam=beam,
+        total=sums(np.where(present, series.intensity[:, rows], 0)),
+        variance=np.empty((series.n_sweeps, n_groups)),
+        used=sums(present.astype(float)) > 0,
         intensity_bin=bins,
-        variance_scale=scale,
+        variance_scale=np.ones(n_bins),
         n_outliers=0,
     )
+    return with_scatter(series, groups, suspects=suspects)
+
+
+def with_scatter(
+    series: SweepSeries,
+    groups: Groups,
+    factor: np.ndarray | None = None,
+    suspects: np.ndarray | None = None,
+) -> Groups:
+    """The groups with the variances that the scatter inside them asks for.
+
+    Args:
+        series: The sweeps.
+        groups: Their groups.
+        factor: What is known to differ between the reflections of a group, such as how
+            far they have decayed, as a factor on their intensities, shape (K, m); 1 if
+            None.
+        suspects: Reflections that say nothing of the scatter, bool, shape (n,).
+    """
+    rows, label, n_bins = groups.rows, groups.label, len(groups.variance_scale)
+    intensity_bin = groups.intensity_bin[label]
+    present = series.present[:, rows]
+    intensity = np.where(present, series.intensity[:, rows], 0)
+    variance = np.where(present, series.variance[:, rows], 0)
+    share = _variance_shares(variance, present, intensity_bin, n_bins)
+    own = share[:, intensity_bin] * present
+    own /= own.sum(axis=0)
+    expected = own * variance.sum(axis=0)
+    known = slice(None) if suspects is None else np.flatnonzero(~suspects[rows])
+    scale = _variance_scale(
+        intensity[:, known],
+        expected[:, known],
+        present[:, known],
+        label[known],
+        groups.n_groups,
+        intensity_bin[known],
+        n_bins,
+        None if factor is None else factor[:, known],
+    )
+    summed = groups.sums(expected) * scale[groups.intensity_bin] + ~groups.used
+    return dataclasses.replace(groups, variance=summed, variance_scale=scale)
 
 
 def quantile_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
@@ -177,6 +226,7 @@ def _residuals(
     present: np.ndarray,
     label: np.ndarray,
     n_groups: int,
+    factor: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """How far each observation is from its group's way of dividing reflections.
 
@@ -187,6 +237,12 @@ def _residuals(
     with np.errstate(invalid="ignore", divide="ignore"):
         share = sums / sums.sum(axis=0)
     share = np.nan_to_num(share)[:, label]
+    if factor is not None:
+        total = intensity.sum(axis=0)
+        usual = np.array([np.bincount(label, f * total, n_groups) for f in factor])
+        usual /= np.bincount(label, total, n_groups)
+        share = share * factor / usual[:, label]
+        share /= share.sum(axis=0)
     return _departure(intensity, expected, present, share)
 
 
@@ -215,9 +271,15 @@ def _variance_scale(
     n_groups: int,
     intensity_bin: np.ndarray,
     n_bins: int,
+    factor: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Factor by which the scatter exceeds the variances, in each intensity bin."""
-    residual, variance = _residuals(intensity, expected, present, label, n_groups)
+    """Factor by which the scatter exceeds the variances, in each intensity bin.
+
+    Where there is nothing to see it from it is that of the next bin below.
+    """
+    residual, variance = _residuals(
+        intensity, expected, present, label, n_groups, factor
+    )
     # A group's own mean takes one reflection's worth of scatter out of each
     size = np.bincount(label, minlength=n_groups)
     correction = 1 - 1 / np.maximum(size, 2)[label]
@@ -233,8 +295,10 @@ def _variance_scale(
             (variance * correction)[:, alone].sum(axis=0),
             n_bins,
         )
-    scale = np.where(foreseen > 0, found / np.where(foreseen > 0, foreseen, 1), 1.0)
-    return np.maximum(scale, _VARIANCE_SCALE_FLOOR)
+    seen = foreseen > 0
+    scale = np.where(seen, found / np.where(seen, foreseen, 1), 1.0)
+    below = np.maximum.accumulate(np.where(seen, np.arange(n_bins), 0))
+    return np.maximum(scale[below], _VARIANCE_SCALE_FLOOR)
 
 
 def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:
@@ -242,32 +306,75 @@ def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:
     present = series.present[:, groups.rows]
     intensity = np.where(present, series.intensity[:, groups.rows], 0)
     variance = np.where(present, series.variance[:, groups.rows], 0)
+    label = groups.label
     residual, foreseen = _residuals(
-        intensity, variance, present, groups.label, groups.n_groups
+        intensity, variance, present, label, groups.n_groups
     )
-    bins = groups.intensity_bin[groups.label]
-    few = np.bincount(groups.label, minlength=groups.n_groups)[groups.label] < _FEW
-    for b in np.unique(bins[few]):
-        own = bins == b
-        # Medians, which an accident in the bin does not move
-        rate = np.zeros(series.n_sweeps)
-        for k in range(series.n_sweeps):
-            there = own & present[k]
-            if there.any():
-                rate[k] = np.median(intensity[k, there] / groups.pooled[there])
-        alone = own & few
-        share = rate[:, None] * present[:, alone]
-        share = share / np.where(share.sum(axis=0) > 0, share.sum(axis=0), 1)
-        residual[:, alone], foreseen[:, alone] = _departure(
-            intensity[:, alone], variance[:, alone], present[:, alone], share
+    bins = groups.intensity_bin[label]
+    few = np.bincount(label, minlength=groups.n_groups)[label] < _FEW
+
+    def compare_with_medians(which: np.ndarray, classes: np.ndarray) -> None:
+        """Departures of some reflections from the medians of their class."""
+        alike = np.isin(classes, classes[which])
+        rate = np.zeros((series.n_sweeps, len(label)))
+        for k, there in enumerate(present & alike):
+            rates = intensity[k, there] / groups.pooled[there]
+            rate[k, there] = _class_medians(rates, classes[there])
+        share = rate[:, which]
+        total = share.sum(axis=0)
+        share = share / np.where(total > 0, total, 1)
+        residual[:, which], foreseen[:, which] = _departure(
+            intensity[:, which], variance[:, which], present[:, which], share
         )
-    # The median of squares of a normal distribution is 0.455 of its variance
-    with np.errstate(invalid="ignore", divide="ignore"):
-        squares = np.where(foreseen > 0, residual**2 / foreseen, 0)
-    worst = squares.max(axis=0)
-    limit = np.empty(len(groups.variance_scale))
-    for b in range(len(limit)):
-        own = squares[:, bins == b]
+
+    def squares() -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(foreseen > 0, residual**2 / foreseen, 0)
+
+    if few.any():
+        compare_with_medians(few, bins)
+    found = squares()
+    limit = _limits(found, bins, len(groups.variance_scale))[bins]
+    worst = found.max(axis=0)
+    # One accident moves the sums of its group and makes its neighbours look wrong
+    together = np.zeros(groups.n_groups, dtype=bool)
+    together[label[worst > limit]] = True
+    again = together[label] & ~few
+    if again.any():
+        compare_with_medians(again, label)
+        worst = squares().max(axis=0)
+    return worst > limit
+
+
+def _limits(squares: np.ndarray, bins: np.ndarray, n_bins: int) -> np.ndarray:
+    """Squares from which on a departure is an accident, shape (bins,).
+
+    Args:
+        squares: Departures over their errors, squared, shape (K, m).
+        bins: Bin of each reflection, shape (m,).
+        n_bins: Number of bins.
+    """
+    limit = np.empty(n_bins)
+    by_bin = squares[:, np.argsort(bins, kind="stable")]
+    ends = np.cumsum(np.bincount(bins, minlength=n_bins))
+    for b, (begin, end) in enumerate(zip([0, *ends], ends)):
+        own = by_bin[:, begin:end]
         own = own[own > 0]
+        # The median of squares of a normal distribution is 0.455 of its variance
         limit[b] = _OUTLIER**2 * max(np.median(own) / 0.455, 1.0) if own.size else 1e9
-    return worst > limit[bins]
+    return limit
+
+
+def _class_medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The median of its class for every value.
+
+    Args:
+        values: Shape (m,).
+        classes: Whole numbers, shape (m,).
+    """
+    classes, n_classes = without_gaps(classes)
+    in_order = values[np.lexsort((values, classes))]
+    count = np.bincount(classes, minlength=n_classes)
+    start = np.cumsum(count) - count
+    median = (in_order[start + (count - 1) // 2] + in_order[start + count // 2]) / 2
+    return median[classes]

@@ -14,20 +14,30 @@ from dials_jungfrau_qc.algorithms.linearity_fit import (
     penalty,
     rank_candidates,
 )
-from dials_jungfrau_qc.algorithms.linearity_groups import Groups, group_reflections
+from dials_jungfrau_qc.algorithms.linearity_groups import (
+    Groups,
+    group_reflections,
+    with_scatter,
+)
 from dials_jungfrau_qc.algorithms.linearity_terms import (
     B_DECAY,
     COMPRESSION,
+    DECAYS,
     LARGEST_ERROR,
     SATURATION,
     UNIFORM,
     UNITS,
     Effects,
+    decay_factor,
     effects,
     width_uncertainty,
     within_reach,
 )
-from dials_jungfrau_qc.algorithms.spot_pixel_curves import SpotCurves, SwitchModel
+from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    SpotCurves,
+    SwitchModel,
+    peak_shares,
+)
 from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries
 
 # Neither a crystal nor a detector is known to gain in these
@@ -36,6 +46,10 @@ POSITIVE = (UNIFORM, B_DECAY, COMPRESSION, SATURATION)
 _CEILINGS = (0.7, 0.4, 0.2, 0.1)
 _MAX_ROUNDS = 6
 _SATURATION_ROUNDS = 3
+# Standard deviations to which the dim observations of a reflection agree, and how far
+# sweeps differ by what the model of the detector does to one of them, relative
+_ALIKE = 5.0
+_SPREAD = 0.03
 # Compression far above the brightest pixel is linear in it
 _FAR = 10.0
 
@@ -141,7 +155,7 @@ def fit_joint_model(
         inner = _search(series, rest, curves, beam, switch, (SATURATION,))
         return _result(series, inner, n_above, state)
     if not dim.all() and COMPRESSION not in state.best.terms:
-        saturated = _saturation(series, state, switch)
+        saturated = _saturation(series, state, switch, ~dim)
         if saturated is not None:
             return _result(series, state, int(np.count_nonzero(~dim)), saturated)
     return _result(series, state, n_above)
@@ -154,57 +168,81 @@ def _curves(series: SweepSeries, groups: Groups) -> SpotCurves:
 
 
 def _saturation(
-    series: SweepSeries, state: _State, switch: SwitchModel
+    series: SweepSeries, state: _State, switch: SwitchModel, bright: np.ndarray
 ) -> _State | None:
     """Look for saturation with all reflections, beside what the dim ones ask for.
+
+    One reflection alone is an accident: chi-squared has to fall without the group that
+    it falls most for.
 
     Args:
         series: The sweeps.
         state: The end of the search with reflections far from the ceiling.
         switch: Of the detector.
+        bright: Reflections that may be near the ceiling, bool, shape (n,).
 
     Returns:
         The state with saturation; None if the data do not ask for it.
     """
     beam = series.transmission * np.exp(state.fit.log_beam)
-    groups = group_reflections(series, beam)
+    suspects = bright & _alike_while_dim(series, beam, switch.ceiling / 2)
+    groups = group_reflections(series, beam, suspects=suspects)
     curves = _curves(series, groups)
     peak = groups.pooled * curves.per_reflection(lambda spot: spot.peak)
     brightest = float(peak.max() * series.transmission.max())
     names = [*(n for n in state.best.terms if n != SATURATION), SATURATION]
-    cost = penalty(groups.n_observations)
-    best: tuple[float, _State] | None = None
-    for ceiling in [switch.ceiling, *(part * brightest for part in _CEILINGS)]:
-        response = np.ones(groups.total.shape)
-        for _ in range(_SATURATION_ROUNDS):
-            found = effects(
-                series,
-                groups,
-                curves,
-                beam,
-                switch,
-                response,
-                state.found.compression_constant,
-                ceiling,
-            )
+    start = np.concatenate(
+        [state.fit.log_beam, [state.fit.values[n] for n in names[:-1]], [0.0]]
+    )
+    response = np.ones(groups.total.shape)
+    ceilings = [switch.ceiling, *(part * brightest for part in _CEILINGS)]
+    constant = state.found.compression_constant
+    for _ in range(_SATURATION_ROUNDS):
+        best_gain = 0.0
+        for found in effects(
+            series, groups, curves, beam, switch, response, constant, ceilings
+        ):
             model = JointModel(groups, found.terms, names, series.transmission)
-            start = np.concatenate(
-                [state.fit.log_beam, [state.fit.values[n] for n in names[:-1]], [0.0]]
-            )
             # All else is known from reflections that are not saturated
             fit = model.fit([model.column(SATURATION)], held=start)
-            response = fit.response
-        gain = model.fit([], held=start).chi_squared - fit.chi_squared
-        if fit.values[SATURATION] > 0 and (best is None or gain > best[0]):
-            candidates = [
-                dataclasses.replace(c, terms=(*c.terms, SATURATION))
-                for c in state.ranked
-            ]
-            best = (
-                gain,
-                _State(groups, found, model, candidates[0], candidates, fit),
-            )
-    return best[1] if best is not None and best[0] > cost else None
+            gains = model.departures(model.fit([], held=start)) - model.departures(fit)
+            gain = float(gains.sum() - gains.max())
+            if fit.values[SATURATION] > 0 and gain > best_gain:
+                best_gain, best = gain, (found, model, fit)
+        if not best_gain:
+            return None
+        found, model, fit = best
+        response, ceilings = fit.response, [found.ceiling]
+    if best_gain <= penalty(groups.n_observations):
+        return None
+    ranked = [
+        dataclasses.replace(candidate, terms=(*candidate.terms, SATURATION))
+        for candidate in state.ranked
+    ]
+    return _State(groups, found, model, ranked[0], ranked, fit)
+
+
+def _alike_while_dim(series: SweepSeries, beam: np.ndarray, limit: float) -> np.ndarray:
+    """Reflections that the sweeps in which they are dim agree on.
+
+    What departs from the others in these has another cause than saturation.
+
+    Args:
+        series: The sweeps.
+        beam: Relative beam of each, shape (K,).
+        limit: Photons in the brightest pixel up to which a reflection is dim.
+
+    Returns:
+        Bool, shape (n,); True where no more than one sweep is dim.
+    """
+    share = peak_shares(series.sigma_pixels, series.sigma_images)
+    scaled = series.intensity / beam[:, None]
+    dim = series.present & (np.nan_to_num(series.intensity) * share < limit)
+    error = np.hypot(np.sqrt(series.variance) / beam[:, None], _SPREAD * scaled)
+    weight = np.where(dim, 1 / np.where(dim, error, 1) ** 2, 0)
+    mean = (weight * np.where(dim, scaled, 0)).sum(axis=0)
+    mean /= np.maximum(weight.sum(axis=0), 1e-300)
+    return (~dim | (np.abs(scaled - mean) < _ALIKE * error)).all(axis=0)
 
 
 @dataclasses.dataclass
@@ -237,10 +275,9 @@ def _search(
     for _ in range(_MAX_ROUNDS):
         choices = [ceiling] if ceiling else [part * brightest for part in _CEILINGS]
         state = None
-        for choice in choices:
-            found = effects(
-                series, groups, curves, beam, switch, response, constant, choice
-            )
+        for found in effects(
+            series, groups, curves, beam, switch, response, constant, choices
+        ):
             found = width_uncertainty(series, groups, found, beam, switch, values)
             model, start = _reachable_model(series, groups, found, beam, without)
             ranked = rank_candidates(model, start, POSITIVE, (COMPRESSION, SATURATION))
@@ -272,6 +309,9 @@ def _search(
             break
         seen.append(key)
         response, values = fit.response, fit.values
+        if any(name in DECAYS for name in best.terms):
+            # What decays unlike inside a group is no error of its reflections
+            groups = with_scatter(series, groups, decay_factor(series, groups, values))
         beam = series.transmission * np.exp(fit.log_beam)
         ceiling = state.found.ceiling
         if COMPRESSION in best.terms and compression > 0:

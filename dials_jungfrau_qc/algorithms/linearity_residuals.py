@@ -60,21 +60,42 @@ def residuals(series: SweepSeries, model: LinearityModel) -> list[Residuals]:
         "resolution": 1 / series.d[rows] ** 2,
         "position": series.position[rows],
     }
-    expected = _expected(series, model)
+    observed = _observed(series, model)
     results = []
     n_bins = int(np.clip(len(rows) // _MINIMUM_IN_BIN, 1, _N_BINS))
     for name, values in quantities.items():
         known = np.isfinite(values)
         bins = np.zeros(len(rows), dtype=np.int64) - 1
         bins[known] = quantile_bins(values[known], n_bins)
-        results.append(_in_bins(series, model, expected, name, values, bins, n_bins))
+        results.append(_in_bins(observed, model, name, values, bins, n_bins))
     panels, bins = np.unique(series.panel[rows], return_inverse=True)
     if len(panels) > 1:
         values = series.panel[rows].astype(float)
-        results.append(
-            _in_bins(series, model, expected, "panel", values, bins, len(panels))
-        )
+        results.append(_in_bins(observed, model, "panel", values, bins, len(panels)))
     return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Observed:
+    """The reflections of the joint model, with what it expects of them, shapes (K, m)."""
+
+    reference: int
+    present: np.ndarray
+    intensity: np.ndarray
+    variance: np.ndarray
+    expected: np.ndarray
+
+
+def _observed(series: SweepSeries, model: LinearityModel) -> _Observed:
+    groups = model.groups
+    scale = groups.variance_scale[groups.intensity_bin[groups.label]]
+    return _Observed(
+        reference=series.reference,
+        present=series.present[:, groups.rows],
+        intensity=series.intensity[:, groups.rows],
+        variance=series.variance[:, groups.rows] * scale,
+        expected=_expected(series, model),
+    )
 
 
 def _expected(series: SweepSeries, model: LinearityModel) -> np.ndarray:
@@ -98,38 +119,33 @@ def _expected(series: SweepSeries, model: LinearityModel) -> np.ndarray:
 
 
 def _in_bins(
-    series: SweepSeries,
+    observed: _Observed,
     model: LinearityModel,
-    model_values: np.ndarray,
     name: str,
     values: np.ndarray,
     bins: np.ndarray,
     n_bins: int,
 ) -> Residuals:
-    groups, reference = model.groups, series.reference
-    rows, n_sweeps = groups.rows, series.n_sweeps
-    scale = groups.variance_scale[groups.intensity_bin[groups.label]]
+    n_sweeps, reference = len(observed.intensity), observed.reference
     shape = (n_sweeps, n_bins)
     ratio, error, foreseen_ratio = (np.full(shape, np.nan) for _ in range(3))
     chi_squared, chi_squared_model = np.full((2, n_sweeps), np.nan)
     freedom = np.zeros(n_sweeps, dtype=np.int64)
-    present = series.present[:, rows]
     inside = bins >= 0
     for k in range(n_sweeps):
-        both = present[k] & present[reference] & inside
+        both = observed.present[k] & observed.present[reference] & inside
         if k == reference or not both.any():
             continue
-        own = bins[both]
+        which = slice(None) if both.all() else both
+        own = bins[which]
         count = np.bincount(own, minlength=n_bins)
 
-        def sums(column: np.ndarray) -> np.ndarray:
-            return np.bincount(own, column, n_bins)
+        def sums(table: np.ndarray, sweep: int) -> np.ndarray:
+            return np.bincount(own, table[sweep, which], n_bins)
 
-        y, x = (sums(series.intensity[i, rows[both]]) for i in (k, reference))
-        vy, vx = (
-            sums(series.variance[i, rows[both]] * scale[both]) for i in (k, reference)
-        )
-        my, mx = (sums(model_values[i, both]) for i in (k, reference))
+        y, x = (sums(observed.intensity, i) for i in (k, reference))
+        vy, vx = (sums(observed.variance, i) for i in (k, reference))
+        my, mx = (sums(observed.expected, i) for i in (k, reference))
         beam = model.relative_beam[k]
         good = (count >= min(_MINIMUM_IN_BIN, 5)) & (x > 0) & (mx > 0)
         with np.errstate(invalid="ignore", divide="ignore"):

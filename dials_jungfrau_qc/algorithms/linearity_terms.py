@@ -8,6 +8,7 @@ integration. A term's array holds what one unit of its parameter adds to that fa
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -96,8 +97,8 @@ def effects(
     switch: SwitchModel,
     response: np.ndarray,
     compression_constant: float,
-    ceiling: float,
-) -> Effects:
+    ceilings: Sequence[float],
+) -> list[Effects]:
     """Work out what every term does to every sum.
 
     Args:
@@ -108,13 +109,16 @@ def effects(
         switch: Where the detector switches gains.
         response: Factor of detector and integration on each sum so far, shape (K, G).
         compression_constant: Photons at which compression is linearised.
-        ceiling: Photons in a pixel above which saturation is looked for.
+        ceilings: Photons in a pixel above which saturation is looked for.
+
+    Returns:
+        The terms with each of the ceilings.
     """
     label, rows = groups.label, groups.rows
     present = series.present[:, rows]
-    # What was measured in all sweeps is less than the truth by the pooled response
+    # What all sweeps together measured, over what they would have of one photon
     own = np.where(present, beam[:, None] * response[:, label], 0)
-    true = groups.pooled * (beam @ present) / own.sum(axis=0)
+    true = groups.pooled * (groups.beam @ present) / own.sum(axis=0)
     weight = groups.sums(true)
     count = groups.sums(np.ones(len(rows)))
     dose = series.dose()[:, rows]
@@ -124,6 +128,7 @@ def effects(
         return groups.sums(values * true) / weight
 
     terms = {name: np.empty(groups.total.shape) for name in TERMS}
+    saturated = np.empty((len(ceilings), *groups.total.shape))
     terms[OFFSET] = count / (beam[:, None] * weight)
     terms[UNIFORM] = average(dose)
     terms[B_DECAY] = average(damage)
@@ -133,21 +138,39 @@ def effects(
             return (
                 *in_second_gain(spot, photons, level, switch, series.profile_fitted),
                 lost_by_compression(spot, photons, compression_constant),
-                lost_above(spot, photons, ceiling),
+                *(lost_above(spot, photons, ceiling) for ceiling in ceilings),
             )
 
-        phi, nu, compressed, lost = curves.evaluate(beam[k] * true, all_curves)
+        phi, nu, compressed, *lost = curves.evaluate(beam[k] * true, all_curves)
         terms[G1_GAIN][k] = average(phi)
         terms[G1_OFFSET][k] = average(nu)
         terms[COMPRESSION][k] = -average(compressed) * compression_constant
-        terms[SATURATION][k] = -average(lost)
-    return Effects(
-        terms=terms,
-        peak=true * curves.per_reflection(lambda spot: spot.peak),
-        true=true,
-        compression_constant=compression_constant,
-        ceiling=ceiling,
-    )
+        saturated[:, k] = [-average(share) for share in lost]
+    peak = true * curves.per_reflection(lambda spot: spot.peak)
+    return [
+        Effects(
+            terms={**terms, SATURATION: own},
+            peak=peak,
+            true=true,
+            compression_constant=compression_constant,
+            ceiling=ceiling,
+        )
+        for ceiling, own in zip(ceilings, saturated)
+    ]
+
+
+def decay_factor(
+    series: SweepSeries, groups: Groups, values: dict[str, float]
+) -> np.ndarray:
+    """What decay has left of each used reflection in each sweep, shape (K, m).
+
+    Args:
+        series: The sweeps.
+        groups: Their groups.
+        values: Parameters of the terms.
+    """
+    damage = values.get(B_DECAY, 0.0) / (2 * series.d[groups.rows] ** 2)
+    return np.exp(-(values.get(UNIFORM, 0.0) + damage) * series.dose()[:, groups.rows])
 
 
 def background_levels(series: SweepSeries, groups: Groups) -> list[float]:

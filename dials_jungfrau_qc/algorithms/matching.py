@@ -77,18 +77,19 @@ def match_predictions(
     sizes = np.array([len(sweep) for sweep in sweeps])
     if not sizes.all():
         raise ValueError("a sweep has no reflections")
-    sweep = np.repeat(np.arange(n_sweeps), sizes)
-    row = np.concatenate([np.arange(size) for size in sizes])
-    key = reflection_keys(
-        np.concatenate([s.miller_index for s in sweeps]),
-        np.concatenate([s.entering for s in sweeps]),
+    largest = max(_largest(s.miller_index) for s in sweeps)
+    key = np.concatenate(
+        [reflection_keys(s.miller_index, s.entering, largest) for s in sweeps]
     )
     angle = np.concatenate([s.angle for s in sweeps])
     order = np.argsort(_with_angle(key, angle))
-    key, angle, sweep, row = key[order], angle[order], sweep[order], row[order]
+    key, angle = key[order], angle[order]
     starts = np.ones(len(key), dtype=bool)
     starts[1:] = (key[1:] != key[:-1]) | (np.diff(angle) > angle_tolerance)
     cluster = np.cumsum(starts) - 1
+    del key, angle
+    sweep = np.repeat(np.arange(n_sweeps, dtype=np.int8), sizes)[order]
+    row = order - (np.cumsum(sizes) - sizes)[sweep]
 
     n_clusters = int(cluster[-1]) + 1
     cell = cluster * n_sweeps + sweep
@@ -108,12 +109,15 @@ def match_predictions(
     return Matches(np.ascontiguousarray(rows), n_duplicates, n_displaced, n_alone)
 
 
-def reflection_keys(miller_index: np.ndarray, entering: np.ndarray) -> np.ndarray:
+def reflection_keys(
+    miller_index: np.ndarray, entering: np.ndarray, largest: int
+) -> np.ndarray:
     """One whole number for each Miller index and entering flag.
 
     Args:
         miller_index: Int, shape (n, 3).
         entering: Bool, shape (n,).
+        largest: No index is larger than this.
 
     Returns:
         Int64, shape (n,).
@@ -121,14 +125,21 @@ def reflection_keys(miller_index: np.ndarray, entering: np.ndarray) -> np.ndarra
     Raises:
         ValueError: The indices are too large for this.
     """
-    largest = int(np.abs(miller_index).max(initial=0))
     bits = largest.bit_length() + 1
     if 3 * bits + 1 + _ANGLE_BITS > 63:
         raise ValueError(f"Miller indices of {largest} are too large")
     key = np.zeros(len(miller_index), dtype=np.int64)
-    for column in np.asarray(miller_index, dtype=np.int64).T:
-        key = (key << bits) | (column + largest)
-    return (key << 1) | np.asarray(entering, dtype=np.int64)
+    for column in miller_index.T:
+        key <<= bits
+        key += column
+        key += largest
+    key <<= 1
+    key += entering
+    return key
+
+
+def _largest(miller_index: np.ndarray) -> int:
+    return max(int(miller_index.max(initial=0)), -int(miller_index.min(initial=0)))
 
 
 def _with_angle(key: np.ndarray, angle: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.labels import without_gaps
 from dials_jungfrau_qc.algorithms.sweep_series import SweepSeries
 
 # Cuts on the I/sigma of a pair's sum, highest first
@@ -126,19 +127,16 @@ def choose_cut(
     Returns:
         One of CUTS.
     """
+    # How many of the cuts each pair passes, and from that the sums above each of them
+    passed = np.searchsorted(CUTS[::-1], significance)
     residual = variance_y + nominal**2 * variance_x
-    errors = []
-    for cut in CUTS:
-        used = significance > cut
-        total = nominal * x[used].sum()
-        errors.append(
-            np.sqrt(residual[used].sum()) / total if total > 0 else float("inf")
-        )
-    best = min(errors)
-    for cut, error in zip(CUTS, errors):
-        if error <= _ACCEPTED_LOSS * best:
-            return cut
-    return CUTS[-1]
+    residual, total = (
+        np.cumsum(np.bincount(passed, values, len(CUTS) + 1)[:0:-1])
+        for values in (residual, x)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(total > 0, np.sqrt(residual) / (nominal * total), np.inf)
+    return CUTS[int(np.argmax(errors <= _ACCEPTED_LOSS * errors.min()))]
 
 
 def selection_bias(
@@ -193,14 +191,15 @@ def bootstrap_sums(
     Returns:
         Shape (c, n_bootstrap).
     """
-    distinct, block = np.unique(unit, return_inverse=True)
-    n_blocks = len(distinct)
+    block, n_blocks = without_gaps(unit)
     if n_blocks > _MAX_BLOCKS:
         block = rng.permutation(n_blocks)[block] % _MAX_BLOCKS
         n_blocks = _MAX_BLOCKS
     sums = np.array([np.bincount(block, column, n_blocks) for column in columns])
-    times = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), n_bootstrap)
-    return sums @ times.T
+    drawn = rng.integers(0, n_blocks, (n_bootstrap, n_blocks), dtype=np.int32)
+    drawn += n_blocks * np.arange(n_bootstrap, dtype=np.int32)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return sums @ times.T.astype(float)
 
 
 def york_slope(
@@ -286,11 +285,11 @@ def all_pairs(
     Raises:
         ValueError: A sweep is not connected to the reference by common reflections.
     """
-    n_sweeps, present = series.n_sweeps, series.present
+    n_sweeps = series.n_sweeps
     pairs, columns, totals = [], [], []
     for i in range(n_sweeps):
         for j in range(i + 1, n_sweeps):
-            both = np.flatnonzero(present[i] & present[j])
+            both = series.shared(i, j)
             x, y = series.intensity[i, both], series.intensity[j, both]
             vx, vy = series.variance[i, both], series.variance[j, both]
             significance = (x + y) / np.sqrt(vx + vy)
@@ -302,7 +301,7 @@ def all_pairs(
             totals.append((x[used].sum(), y[used].sum()))
             for values in (x, y):
                 column = np.zeros(len(series.d))
-                column[both[used]] = values[used]
+                column[both] = np.where(used, values, 0)
                 columns.append(column)
     if not pairs:
         raise ValueError("no two sweeps have reflections in common")

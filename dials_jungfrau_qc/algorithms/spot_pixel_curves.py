@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.labels import without_gaps
+
 # Positions within a pixel from its centre to its edge, which stand for all
 _OFFSETS = (1 / 8, 3 / 8)
 # Pixels with a smaller share than this never matter
@@ -246,28 +248,28 @@ class SpotCurves:
         self,
         sigma_pixels: np.ndarray,
         sigma_images: np.ndarray,
-        n_classes: tuple[int, int] = (2, 8),
+        n_bins: tuple[int, int] = (2, 8),
     ):
         """Divide reflections into classes.
 
         Args:
             sigma_pixels: Width of each on the detector, pixels, shape (n,).
             sigma_images: Width of each across images, shape (n,).
-            n_classes: Numbers of classes by the two widths.
+            n_bins: Numbers of classes by the two widths.
         """
         columns, sizes = [], []
-        for sigma, n in zip((sigma_pixels, sigma_images), n_classes):
+        for sigma, n in zip((sigma_pixels, sigma_images), n_bins):
             edges = np.unique(np.quantile(sigma, np.linspace(0, 1, n + 1)[1:-1]))
             columns.append(np.searchsorted(edges, sigma, side="right"))
             sizes.append(len(edges) + 1)
         label = columns[0] * sizes[1] + columns[1]
-        present, self.label = np.unique(label, return_inverse=True)
-        self.members = [np.flatnonzero(self.label == i) for i in range(len(present))]
+        self.label, n_classes = without_gaps(label)
+        members = (self.label == i for i in range(n_classes))
         self.spots = [
             spot_shares(
                 float(np.median(sigma_pixels[own])), float(np.median(sigma_images[own]))
             )
-            for own in self.members
+            for own in members
         ]
 
     def per_reflection(self, quantity: Callable[[SpotShares], float]) -> np.ndarray:
@@ -292,14 +294,17 @@ class SpotCurves:
         highest = max(float(logarithm.max(initial=0)), 0.1)
         n_points = int(np.ceil(highest * _CURVE_POINTS_A_DECADE)) + 1
         grid = np.linspace(0, highest, n_points)
-        results: list[np.ndarray] | None = None
-        for spot, own in zip(self.spots, self.members):
-            curves = function(spot, 10**grid)
-            if results is None:
-                results = [np.empty(len(photons)) for _ in curves]
-            for result, curve in zip(results, curves):
-                result[own] = np.interp(logarithm[own], grid, curve)
-        return tuple(results)
+        step = grid[1]
+        # Curves of all shapes one after the other, of which each reflection has a piece
+        curves = np.array([function(spot, 10**grid) for spot in self.spots])
+        slopes = np.diff(curves, axis=2, append=0) / step
+        piece = np.minimum((logarithm / step).astype(np.intp), n_points - 2)
+        beyond = logarithm - grid[piece]
+        piece += self.label * n_points
+        return tuple(
+            curves[:, i].ravel()[piece] + slopes[:, i].ravel()[piece] * beyond
+            for i in range(curves.shape[1])
+        )
 
 
 def peak_shares(sigma_pixels: np.ndarray, sigma_images: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -78,10 +79,15 @@ class SweepSeries:
     def n_sweeps(self) -> int:
         return self.intensity.shape[0]
 
-    @property
+    @functools.cached_property
     def present(self) -> np.ndarray:
         """Which intensities are there, bool, shape (K, n)."""
         return np.isfinite(self.intensity)
+
+    def shared(self, one: int, other: int) -> np.ndarray | slice:
+        """Index of the reflections that two sweeps have; a slice if that is all."""
+        both = self.present[one] & self.present[other]
+        return slice(None) if both.all() else np.flatnonzero(both)
 
     def select(self, keep: np.ndarray) -> SweepSeries:
         """The series with some of its reflections.

@@ -43,11 +43,14 @@ def unique_keys(
         The largest of the mates' packed indices, shape (n,).
     """
     base = 2 * size + 1
-    best = np.full(len(miller_index), -1, dtype=np.int64)
+    places = np.array([base * base, base, 1])
+    best = np.full(len(miller_index), np.iinfo(np.int64).min)
+    h, k, l = np.asarray(miller_index, dtype=np.int64).T
     for operator in operators:
-        h, k, l = (miller_index @ operator).T + size
-        np.maximum(best, (h * base + k) * base + l, out=best)
-    return best
+        # The packed index is linear in the index, and so in that of the mate
+        of_h, of_k, of_l = (operator @ places).tolist()
+        np.maximum(best, h * of_h + k * of_k + l * of_l, out=best)
+    return best + size * int(places.sum())
 
 
 def merge(key: np.ndarray, intensity: np.ndarray, variance: np.ndarray) -> Merged:

@@ -30,7 +30,6 @@ Examples::
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,9 +41,9 @@ import libtbx.phil
 
 import dials.util
 from dials.util import tabulate
-from dials_jungfrau_qc.algorithms.linearity import analyse
-from dials_jungfrau_qc.algorithms.spot_pixel_curves import peak_shares, switch_at
-from dials_jungfrau_qc.algorithms.sweep_series import dose_before, pooled_intensity
+from dials_jungfrau_qc.algorithms.linearity import compare, explain
+from dials_jungfrau_qc.algorithms.spot_pixel_curves import switch_at
+from dials_jungfrau_qc.algorithms.sweep_series import dose_before
 from dials_jungfrau_qc.io.arguments import (
     Arguments,
     parse_arguments,
@@ -53,33 +52,19 @@ from dials_jungfrau_qc.io.arguments import (
 )
 from dials_jungfrau_qc.io.collection_order import collection_order, parse_numbers
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.experiments import match_experiments
-from dials_jungfrau_qc.io.integrated_reflections import (
-    SUM,
-    IntegratedSweep,
-    available_intensity,
-    read_integrated_sweeps,
+from dials_jungfrau_qc.io.integrated_reflections import SUM
+from dials_jungfrau_qc.io.linearity_input import (
+    choose_reference,
+    read_sweeps,
+    with_peaks,
 )
 from dials_jungfrau_qc.io.output import OutputFiles, envelope
-from dials_jungfrau_qc.io.pair_files import matched_text, pair_text
-from dials_jungfrau_qc.io.peak_pixels import read_peaks
+from dials_jungfrau_qc.io.pair_files import write_matched, write_pairs
+from dials_jungfrau_qc.io.processes import in_background
 from dials_jungfrau_qc.io.reflection_file import ReflectionFile, open_reflection_file
-from dials_jungfrau_qc.io.sweep_experiments import (
-    check_comparable,
-    read_sweep_experiments,
-)
-from dials_jungfrau_qc.io.sweep_matching import (
-    MatchedSweeps,
-    match_by_index,
-    match_by_symmetry,
-)
-from dials_jungfrau_qc.io.transmissions import Transmission, find_transmissions
-from dials_jungfrau_qc.io.tutorial_ratio import (
-    MINIMUM_SIGNIFICANCE,
-    TutorialPair,
-    pair_of,
-    tutorial_pair,
-)
+from dials_jungfrau_qc.io.sweep_experiments import check_comparable
+from dials_jungfrau_qc.io.sweep_matching import match_by_index, match_by_symmetry
+from dials_jungfrau_qc.io.transmissions import find_transmissions, transmission_warnings
 from dials_jungfrau_qc.report.html import render_report, run_info
 from dials_jungfrau_qc.report.linearity_report import (
     LinearityResults,
@@ -186,31 +171,36 @@ def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
                 "as integrated.expt integrated.refl"
             )
         directory = start_program(arguments)
-        try:
-            results = _analyse(arguments)
-        except ValueError as e:
-            raise InputError(str(e)) from e
-        verdict = verdict_sentence(results)
         with OutputFiles() as output:
+            try:
+                results = _analyse(arguments, output, directory)
+            except ValueError as e:
+                raise InputError(str(e)) from e
+            verdict = verdict_sentence(results)
             _write(output, arguments, directory, results, verdict)
         _log_results(arguments, directory, results, verdict)
 
 
-def _analyse(arguments: Arguments) -> LinearityResults:
-    """Read, match and analyse."""
+def _analyse(
+    arguments: Arguments, output: OutputFiles, directory: Path
+) -> LinearityResults:
+    """Read, match and analyse, and write the matched intensities meanwhile."""
     params = arguments.params
-    warnings: list[str] = []
     with contextlib.ExitStack() as stack:
-        tables = []
+        tables: list[ReflectionFile] = []
         for path in arguments.reflections:
-            table = open_reflection_file(path, params.input.allow_pickle)
-            stack.callback(table.close)
-            tables.append(table)
-        sweeps, kind = _read_sweeps(arguments, tables, warnings)
+            tables.append(open_reflection_file(path, params.input.allow_pickle))
+            stack.callback(tables[-1].close)
+        sweeps, kind, warnings = read_sweeps(
+            tables, arguments.experiments, params.intensity, params.match == "symmetry"
+        )
         experiments = [sweep.experiment for sweep in sweeps]
-        transmissions = _transmissions(experiments, params, warnings)
+        transmissions = find_transmissions(
+            experiments, params.transmission, params.transmission_pattern
+        )
+        warnings += transmission_warnings(transmissions)
         values = np.array([item.value for item in transmissions])
-        reference = _reference(params.reference, values)
+        reference = choose_reference(_given(params.reference), values)
         check_comparable(experiments, reference)
         order, order_source = collection_order(
             experiments, parse_numbers("order", params.order)
@@ -218,122 +208,36 @@ def _analyse(arguments: Arguments) -> LinearityResults:
         match = match_by_index if params.match == "hkl" else match_by_symmetry
         matched = match(sweeps, reference, values, dose_before(values, order))
         warnings += matched.warnings
-        matched = _with_peaks(matched, sweeps[reference], tables)
-        tutorial = _tutorial_pairs(params.match, sweeps, matched)
-    switch = switch_at(
-        experiments[reference].photon_energy,
-        None if _is_auto(params.gain_switch) else params.gain_switch,
+        matched = with_peaks(matched, sweeps[reference], tables)
+    switch = switch_at(experiments[reference].photon_energy, _given(params.gain_switch))
+    others = [k for k in range(len(sweeps)) if k != reference]
+    pairs, matches = (
+        {k: output.path_for(directory / f"{name}{k}.dat") for k in others}
+        if params.output.pairs
+        else {}
+        for name in ("pair", "matched")
     )
-    return LinearityResults(
-        analysis=analyse(matched.series, switch, params.seed),
-        matched=matched,
-        sweeps=sweeps,
-        transmissions=transmissions,
-        tutorial=tutorial,
-        kind=kind,
-        order=order.tolist(),
-        order_source=order_source,
-        warnings=warnings,
-    )
-
-
-def _read_sweeps(
-    arguments: Arguments, tables: Sequence[ReflectionFile], warnings: list[str]
-) -> tuple[list[IntegratedSweep], str]:
-    """All sweeps of all files, and which of their intensities are taken."""
-    experiment_lists = [
-        (path, read_sweep_experiments(path)) for path in arguments.experiments
-    ]
-    experiments = match_experiments(tables, experiment_lists)
-    if sum(map(len, experiments)) < 2:
-        raise InputError(
-            "there is one sweep here, and linearity needs two at least: give the "
-            "experiments and reflections of all transmissions"
+    with in_background(sweeps, matched) as submit:
+        tutorial = submit(write_pairs, pairs)
+        comparison = compare(matched.series, switch, params.seed)
+        submit(write_matched, matches, comparison.pairs.beam)
+        analysis = explain(comparison, switch)
+        return LinearityResults(
+            analysis=analysis,
+            matched=matched,
+            sweeps=sweeps,
+            transmissions=transmissions,
+            tutorial=tutorial.result(),
+            kind=kind,
+            order=order.tolist(),
+            order_source=order_source,
+            warnings=warnings,
         )
-    wanted = arguments.params.intensity
-    kind = available_intensity(tables, wanted)
-    if kind != wanted:
-        warnings.append(
-            "there are no profile-fitted intensities, so summation intensities are used"
-        )
-    return read_integrated_sweeps(tables, experiments, kind), kind
 
 
-def _transmissions(
-    experiments: Sequence[Any], params: Any, warnings: list[str]
-) -> list[Transmission]:
-    found = find_transmissions(
-        experiments, params.transmission, params.transmission_pattern
-    )
-    for index, item in enumerate(found):
-        for source, value in item.disagreements.items():
-            warnings.append(
-                f"experiment {index}: the {item.source} says that the transmission is "
-                f"{item.value:g}, the {source} says {value:g}; the former is used"
-            )
-    if all(item.value == 1 for item in found):
-        warnings.append(
-            "the transmission of every sweep is exactly 1: are they recorded? Linearity "
-            "shows between different transmissions only"
-        )
-    return found
-
-
-def _reference(chosen: Any, transmission: np.ndarray) -> int:
-    if _is_auto(chosen):
-        return int(np.argmax(transmission))
-    if chosen >= len(transmission):
-        raise InputError(
-            f"reference: there is no experiment {chosen}; there are {len(transmission)}, "
-            "numbered from 0"
-        )
-    return chosen
-
-
-def _is_auto(value: Any) -> bool:
-    return value is None or value is libtbx.Auto
-
-
-def _with_peaks(
-    matched: MatchedSweeps, reference: IntegratedSweep, tables: Sequence[ReflectionFile]
-) -> MatchedSweeps:
-    """Add the brightest pixels, if the reference's file has shoeboxes."""
-    table = next(table for table in tables if table.path == reference.path)
-    if "shoebox" not in table.column_names:
-        return matched
-    rows = matched.rows[reference.id]
-    there = rows >= 0
-    peaks = np.full(len(rows), np.nan)
-    peaks[there] = read_peaks(table, reference.rows[rows[there]])
-    if not np.isfinite(peaks).any():
-        return matched
-    series = dataclasses.replace(matched.series, peak=peaks)
-    return dataclasses.replace(matched, series=series)
-
-
-def _tutorial_pairs(
-    match: str, sweeps: Sequence[IntegratedSweep], matched: MatchedSweeps
-) -> list[TutorialPair | None]:
-    """The tutorial's pairs; of merged intensities where positions do not match."""
-    series = matched.series
-    pairs: list[TutorialPair | None] = []
-    for k, sweep in enumerate(sweeps):
-        if k == series.reference:
-            pairs.append(None)
-        elif match == "hkl":
-            pairs.append(tutorial_pair(sweeps[series.reference], sweep))
-        else:
-            significance = series.intensity / np.sqrt(series.variance)
-            strong = (significance[[k, series.reference]] > MINIMUM_SIGNIFICANCE).all(
-                axis=0
-            )
-            pairs.append(
-                pair_of(
-                    series.intensity[series.reference, strong],
-                    series.intensity[k, strong],
-                )
-            )
-    return pairs
+def _given(value: Any) -> Any:
+    """A parameter, None if it is Auto."""
+    return None if value is libtbx.Auto else value
 
 
 def _write(
@@ -344,21 +248,6 @@ def _write(
     verdict: str,
 ) -> None:
     names = arguments.params.output
-    if names.pairs:
-        series = results.analysis.series
-        beam = results.analysis.model.relative_beam
-        pooled, _ = pooled_intensity(series, beam)
-        peak = series.peak
-        if peak is None:
-            peak = pooled * peak_shares(series.sigma_pixels, series.sigma_images)
-        for k in results.others:
-            output.write_text(
-                directory / f"pair{k}.dat", pair_text(results.tutorial[k])
-            )
-            output.write_text(
-                directory / f"matched{k}.dat",
-                matched_text(series, k, results.matched.miller_index, pooled, peak),
-            )
     if names.json:
         content = envelope(
             PROGRAM,

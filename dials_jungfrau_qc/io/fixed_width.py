@@ -2,76 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-# The digits of all numbers of four digits
+# Digits that are looked up at once
 _CHUNK = 4
-_FOUR_DIGITS = np.array([list(b"%04d" % i) for i in range(10**_CHUNK)], dtype=np.uint8)
-_ZERO, _SPACE, _MINUS, _POINT, _END = b"0 -.\n"
+_SPACE, _MINUS, _POINT, _END = b" -.\n"
 # Larger numbers have more digits than a float64 knows
 _LARGEST = 1e15
-_ROWS = 50_000
+_PIECE = 8192
 
 
-def fixed_width_text(columns: Sequence[tuple[np.ndarray, int]]) -> str:
-    """Lines of numbers, right-aligned and divided by spaces.
+@dataclasses.dataclass(frozen=True)
+class NumberFormat:
+    """How a column of numbers is written.
+
+    Attributes:
+        whole: Digits before the point.
+        decimals: Digits after it.
+    """
+
+    whole: int
+    decimals: int
+
+    @property
+    def width(self) -> int:
+        """Characters, with a sign and a space before the number."""
+        return 2 + self.whole + self.decimals + (self.decimals > 0)
+
+
+def number_format(values: np.ndarray, decimals: int) -> NumberFormat:
+    """The narrowest format that all numbers fit into.
+
+    Args:
+        values: Of any shape.
+        decimals: Digits after the point.
+    """
+    scaled, _ = _scaled(values, decimals)
+    largest = int(scaled.max(initial=0)) // 10**decimals
+    # Room for nan
+    return NumberFormat(max(len(str(largest)), 3), decimals)
+
+
+class FixedWidthLines:
+    """Lines of numbers, right-aligned and divided by spaces."""
+
+    def __init__(self, n_lines: int, formats: Sequence[NumberFormat]):
+        """Make lines in which all columns are empty.
+
+        Args:
+            n_lines: How many.
+            formats: Of the columns.
+        """
+        self._formats = list(formats)
+        # No space goes before the first column
+        self._ends = (np.cumsum([column.width for column in formats]) - 1).tolist()
+        self._characters = np.full((n_lines, self._ends[-1] + 1), _SPACE, np.uint8)
+        self._characters[:, -1] = _END
+
+    def fill(self, column: int, values: np.ndarray) -> None:
+        """Write the numbers of a column.
+
+        Args:
+            column: Which one.
+            values: Numbers that its format has room for, shape (lines,). What is not
+                finite or too large for its digits to mean anything becomes nan.
+        """
+        form, end = self._formats[column], self._ends[column]
+        begin = end - form.width
+        scaled, known = _scaled(values, form.decimals)
+        self._characters[:, max(begin, 0) : begin + 2] = _SPACE
+        whole = scaled
+        if form.decimals:
+            whole = scaled // 10**form.decimals
+            self._put_digits(end, form.decimals, scaled - whole * 10**form.decimals)
+            end -= form.decimals + 1
+            self._characters[:, end] = _POINT
+        self._put_digits(end, form.whole, whole, spaces=True)
+        negative = np.flatnonzero((np.asarray(values) < 0) & (scaled > 0))
+        powers = 10 ** np.arange(1, form.whole, dtype=np.int64)
+        n_shown = 1 + np.searchsorted(powers, whole[negative], side="right")
+        self._characters[negative, end - 1 - n_shown] = _MINUS
+        if not known.all():
+            unknown, end = np.flatnonzero(~known), self._ends[column]
+            self._characters[unknown, max(begin, 0) : end] = _SPACE
+            self._characters[unknown, end - 3 : end] = list(b"nan")
+
+    def _put_digits(
+        self, end: int, n_digits: int, values: np.ndarray, spaces: bool = False
+    ) -> None:
+        """Write whole numbers, with zeros or spaces before them.
+
+        Args:
+            end: Where in the line they end.
+            n_digits: How many there are.
+            values: Not negative, shape (lines,).
+            spaces: Whether spaces come before them.
+        """
+        n_lines, width = self._characters.shape
+        for i, n in enumerate(_chunks(n_digits) if n_lines else []):
+            left = values // 10**n
+            which = values - left * 10**n
+            if spaces:
+                which += (left == 0) * 10**n
+            items = np.ndarray(
+                n_lines, f"V{n}", self._characters, offset=end - n, strides=width
+            )
+            items[:] = _texts(n, i == 0)[which]
+            values, end = left, end - n
+
+    def text(self, lines: np.ndarray | slice = slice(None)) -> memoryview:
+        """Some of the lines, or all, as they are to be written to a file.
+
+        Args:
+            lines: Which ones, as indices or bool.
+        """
+        return memoryview(self._characters[lines].reshape(-1))
+
+
+def fixed_width_text(
+    columns: Sequence[tuple[np.ndarray, int]],
+) -> Iterator[memoryview]:
+    """Lines of numbers, right-aligned and divided by spaces, some thousands at a time.
 
     Args:
         columns: Numbers, shape (n,), and how many decimals they get. What is not finite
             or too large for its digits to mean anything becomes nan.
     """
-    n = len(columns[0][0])
-    widths = [_n_digits(values, decimals) for values, decimals in columns]
-    parts = []
-    for start in range(0, n, _ROWS):
-        fields = [
-            _field(values[start : start + _ROWS], decimals, n_digits)
-            for (values, decimals), n_digits in zip(columns, widths)
-        ]
-        fields.append(np.full((len(fields[0]), 1), _END, dtype=np.uint8))
-        lines = np.concatenate(fields, axis=1)[:, 1:]
-        parts.append(np.ascontiguousarray(lines).tobytes().decode("ascii"))
-    return "".join(parts)
+    formats = [number_format(values, decimals) for values, decimals in columns]
+    for piece in pieces(len(columns[0][0])):
+        lines = FixedWidthLines(piece.stop - piece.start, formats)
+        for i, (values, _) in enumerate(columns):
+            lines.fill(i, values[piece])
+        yield lines.text()
+
+
+def pieces(n_lines: int) -> Iterator[slice]:
+    """Lines in pieces that fit into the cache of a processor."""
+    for start in range(0, n_lines, _PIECE):
+        yield slice(start, min(start + _PIECE, n_lines))
 
 
 def _scaled(values: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray]:
     """Absolute numbers in units of their last decimal, and which are numbers."""
-    size = np.abs(np.asarray(values, dtype=np.float64)) * 10.0**decimals
-    known = size < _LARGEST
-    return np.rint(np.where(known, size, 0)).astype(np.int64), known
-
-
-def _n_digits(values: np.ndarray, decimals: int) -> int:
-    scaled, _ = _scaled(values, decimals)
-    return max(len(str(int(scaled.max(initial=0)))), decimals + 1, 3)
-
-
-def _field(values: np.ndarray, decimals: int, n_digits: int) -> np.ndarray:
-    """Characters of one column, with a space before it, shape (n, width)."""
-    scaled, known = _scaled(values, decimals)
-    n = len(scaled)
-    # Room for a space and the sign
-    whole = n_digits - decimals
-    field = np.full((n, 2 + n_digits + (decimals > 0)), _SPACE, dtype=np.uint8)
-    digits = np.empty((n, -(-n_digits // _CHUNK) * _CHUNK), dtype=np.uint8)
-    left = scaled
-    for end in range(digits.shape[1], 0, -_CHUNK):
-        left, chunk = np.divmod(left, 10**_CHUNK)
-        digits[:, end - _CHUNK : end] = _FOUR_DIGITS[chunk]
-    digits = digits[:, -n_digits:]
-    field[:, 2 : 2 + whole] = digits[:, :whole]
+    size = np.abs(np.asarray(values, dtype=np.float64))
     if decimals:
-        field[:, 2 + whole] = _POINT
-        field[:, 3 + whole :] = digits[:, whole:]
-    # One digit stays before the point
-    powers = 10 ** np.arange(decimals + 1, n_digits, dtype=np.int64)
-    n_shown = 1 + np.searchsorted(powers, scaled, side="right")
-    for place in range(whole - 1):
-        field[n_shown < whole - place, 2 + place] = _SPACE
-    negative = np.flatnonzero((values < 0) & (scaled > 0))
-    field[negative, 1 + whole - n_shown[negative]] = _MINUS
-    field[~known] = _SPACE
-    field[~known, -3:] = list(b"nan")
-    return field
+        size *= 10.0**decimals
+    known = size < _LARGEST
+    if not known.all():
+        size = np.where(known, size, 0)
+    return np.rint(size).astype(np.int64), known
+
+
+def _chunks(n_digits: int) -> list[int]:
+    """Digits of each chunk, the last ones first."""
+    full, rest = divmod(n_digits, _CHUNK)
+    return [_CHUNK] * full + [rest] * (rest > 0)
+
+
+@functools.lru_cache
+def _texts(n: int, last: bool) -> np.ndarray:
+    """The text of all numbers of n digits as one item each.
+
+    With zeros before them first, then, from 10**n on, with spaces.
+
+    Args:
+        n: Digits.
+        last: Whether 0 after spaces is shown as a digit, and not as one more space.
+    """
+    texts = [b"%0*d" % (n, i) for i in range(10**n)]
+    texts += [b"%*d" % (n, i) for i in range(10**n)]
+    if not last:
+        texts[10**n] = b" " * n
+    return np.array(texts, dtype=f"S{n}").view(f"V{n}")

@@ -45,7 +45,7 @@ class IntegratedSweep:
         background: Photons a pixel, NaN where unknown, shape (n,).
         zeta: Lorentz factor of the rotation, shape (n,).
         correction: Factor for Lorentz, polarisation and detector efficiency, NaN where
-            unknown, shape (n,).
+            unknown, shape (n,); None if it was not asked for.
         n_reflections: Rows of the sweep in the file.
         n_rejected: Rows that were left out, by reason.
         observed: Observed positions of all reflections that have both kinds of
@@ -68,7 +68,7 @@ class IntegratedSweep:
     d: np.ndarray
     background: np.ndarray
     zeta: np.ndarray
-    correction: np.ndarray
+    correction: np.ndarray | None
     n_reflections: int
     n_rejected: dict[str, int]
     observed: np.ndarray
@@ -113,6 +113,7 @@ def read_integrated_sweeps(
     tables: Sequence[ReflectionFile],
     experiments: Sequence[Sequence[SweepExperiment]],
     kind: str,
+    corrected: bool = False,
 ) -> list[IntegratedSweep]:
     """Read the integrated reflections of all experiments of all tables.
 
@@ -120,129 +121,162 @@ def read_integrated_sweeps(
         tables: The reflection tables.
         experiments: The experiments of each, by id.
         kind: "profile" or "sum".
+        corrected: Read the factors for Lorentz, polarisation and efficiency as well.
 
     Raises:
         InputError: A column is missing or an experiment has no usable reflection.
     """
     sweeps: list[IntegratedSweep] = []
     for table, own in zip(tables, experiments):
-        columns = _Columns(table, kind)
+        columns = _Columns(table, kind, corrected)
         for index, experiment in enumerate(own):
             sweeps.append(columns.sweep(index, len(sweeps), experiment))
     return sweeps
 
 
 class _Columns:
-    """The columns of a table that are needed, read once for all its experiments."""
+    """The columns of a table for one of its experiments at a time."""
 
-    def __init__(self, table: ReflectionFile, kind: str):
+    def __init__(self, table: ReflectionFile, kind: str, corrected: bool):
         self._table = table
         self._kind = kind
+        self._corrected = corrected
         self._ids = (
             table.read("id")
             if "id" in table.column_names
             else np.zeros(table.n_rows, dtype=np.int64)
         )
-        self._flags = table.read("flags")
-        self._value = table.read(f"{_COLUMNS[kind]}.value")
-        self._variance = table.read(f"{_COLUMNS[kind]}.variance")
-        names = ("miller_index", "entering", "panel", "xyzcal.px", "xyzobs.px.value")
-        self._geometry = {name: table.read(name) for name in names}
-        self._optional = {
-            name: table.read(name) if name in table.column_names else None
-            for name in (
-                "partiality",
-                "d",
-                "background.mean",
-                "zeta",
-                "lp",
-                "qe",
-                "dqe",
-            )
-        }
+        # Reflections of a sweep lie together but where someone has sorted the file
+        # otherwise: then every column is read once for all
+        self._together = bool((np.diff(self._ids) >= 0).all())
+        self._whole: dict[str, np.ndarray] = {}
+
+    def _rows(self, index: int) -> slice | np.ndarray:
+        if self._together:
+            return slice(*np.searchsorted(self._ids, [index, index + 1]).tolist())
+        return np.flatnonzero(self._ids == index)
+
+    def _read(self, name: str, rows: slice | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            return self._table.read(name, rows.start, rows.stop)
+        if name not in self._whole:
+            self._whole[name] = self._table.read(name)
+        return self._whole[name][rows]
+
+    def _optional(self, name: str, rows: slice | np.ndarray) -> np.ndarray | None:
+        return self._read(name, rows) if name in self._table.column_names else None
 
     def sweep(
         self, index: int, number: int, experiment: SweepExperiment
     ) -> IntegratedSweep:
-        rows = np.flatnonzero(self._ids == index)
-        usable, rejected = self._usable(rows)
-        both = self._flags[rows] & (_INTEGRATED_SUM | _INTEGRATED_PRF)
-        if self._kind == PROFILE:
-            both = both == _INTEGRATED_SUM | _INTEGRATED_PRF
-        shown = rows[both.astype(bool)]
-        n_rows, rows = len(rows), rows[usable]
-        if not len(rows):
+        rows = self._rows(index)
+        numbers = np.arange(self._table.n_rows)[rows]
+        flags = self._read("flags", rows)
+        value = self._read(f"{_COLUMNS[self._kind]}.value", rows)
+        variance = self._read(f"{_COLUMNS[self._kind]}.variance", rows)
+        xyz = self._read("xyzcal.px", rows)
+        usable, rejected = self._usable(
+            flags, value, variance, xyz, self._optional("partiality", rows)
+        )
+        if not usable.any():
             reasons = ", ".join(f"{n} {reason}" for reason, n in rejected.items() if n)
             raise InputError(
                 f"{self._table.path}: experiment {index} has no usable reflection among "
-                f"{n_rows}" + (f" ({reasons})" if reasons else "")
+                f"{len(usable)}" + (f" ({reasons})" if reasons else "")
             )
-        geometry = {name: column[rows] for name, column in self._geometry.items()}
-        correction = np.full(len(rows), np.nan)
-        if self._optional["lp"] is not None:
-            correction = self._optional["lp"][rows].copy()
-            # The name has changed between versions of DIALS
-            for name in ("qe", "dqe"):
-                if self._optional[name] is not None:
-                    efficiency = self._optional[name][rows]
-                    correction /= np.where(efficiency > 0, efficiency, np.nan)
-                    break
-        miller_index = geometry["miller_index"].astype(np.int64)
+        both = flags & (_INTEGRATED_SUM | _INTEGRATED_PRF)
+        if self._kind == PROFILE:
+            both = both == _INTEGRATED_SUM | _INTEGRATED_PRF
+        shown, taken = _index(both.astype(bool)), _index(usable)
+        n = int(np.count_nonzero(usable))
+
+        def optional(name: str) -> np.ndarray:
+            column = self._optional(name, rows)
+            return np.full(n, np.nan) if column is None else column[taken]
+
+        miller_index = self._read("miller_index", rows)[taken]
+        d = optional("d")
+        unknown = ~(np.isfinite(d) & (d > 0))
+        if unknown.any():
+            reciprocal = miller_index[unknown] @ experiment.a_matrix.T
+            d = d.copy()
+            d[unknown] = 1 / np.maximum(np.linalg.norm(reciprocal, axis=1), 1e-6)
+        panel = self._read("panel", rows)[taken].astype(np.int64)
+        n_panels = len(experiment.panel_sizes)
+        if not 0 <= panel.min() <= panel.max() < n_panels:
+            raise InputError(
+                f"{self._table.path}: experiment {index} has reflections on panel "
+                f"{panel.max()} and its detector has {n_panels} "
+                f"panel{'s' * (n_panels > 1)}"
+            )
         return IntegratedSweep(
             id=number,
             path=self._table.path,
             kind=self._kind,
             experiment=experiment,
-            rows=rows,
+            rows=numbers[taken],
             miller_index=miller_index,
-            entering=geometry["entering"].astype(bool),
-            panel=geometry["panel"].astype(np.int64),
-            xyz=geometry["xyzcal.px"],
-            intensity=self._value[rows],
-            variance=self._variance[rows],
-            d=self._resolution(rows, miller_index, experiment),
-            background=self._column("background.mean", rows),
-            zeta=self._column("zeta", rows),
-            correction=correction,
-            n_reflections=n_rows,
+            entering=self._read("entering", rows)[taken].astype(bool),
+            panel=panel,
+            xyz=xyz[taken],
+            intensity=value[taken],
+            variance=variance[taken],
+            d=d,
+            background=optional("background.mean"),
+            zeta=optional("zeta"),
+            correction=self._correction(rows, taken) if self._corrected else None,
+            n_reflections=len(usable),
             n_rejected=rejected,
-            observed=self._geometry["xyzobs.px.value"][shown],
-            observed_intensity=self._value[shown],
-            observed_variance=self._variance[shown],
+            observed=self._read("xyzobs.px.value", rows)[shown],
+            observed_intensity=value[shown],
+            observed_variance=variance[shown],
         )
 
-    def _usable(self, rows: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    def _correction(
+        self, rows: slice | np.ndarray, taken: slice | np.ndarray
+    ) -> np.ndarray:
+        """Factor for Lorentz, polarisation and detector efficiency; NaN if unknown."""
+        lp = self._optional("lp", rows)
+        if lp is None:
+            return np.full(self._table.n_rows, np.nan)[rows][taken]
+        # The name has changed between versions of DIALS
+        for name in ("qe", "dqe"):
+            efficiency = self._optional(name, rows)
+            if efficiency is not None:
+                lp = lp / np.where(efficiency > 0, efficiency, np.nan)
+                break
+        return lp[taken]
+
+    def _usable(
+        self,
+        flags: np.ndarray,
+        value: np.ndarray,
+        variance: np.ndarray,
+        xyz: np.ndarray,
+        partiality: np.ndarray | None,
+    ) -> tuple[np.ndarray, dict[str, int]]:
         """Rows that can be used; each of the others is counted under one reason."""
-        flags = self._flags[rows]
-        value, variance = self._value[rows], self._variance[rows]
-        partiality = self._optional["partiality"]
         tests = {
             "not integrated": flags & (_FLAG[self._kind] | _DONT_INTEGRATE)
             != _FLAG[self._kind],
             "overloaded": flags & _OVERLOADED != 0,
             "with untrusted pixels": flags & _BAD_FOREGROUND != 0,
-            "not finite": ~(np.isfinite(value) & np.isfinite(variance)),
+            "not finite": ~np.isfinite(value + variance + xyz.sum(axis=1)),
             "with a variance of 0 or less": ~(variance > 0),
             "partial": (
-                np.zeros(len(rows), dtype=bool)
+                np.zeros(len(flags), dtype=bool)
                 if partiality is None
-                else ~(partiality[rows] >= FULL)
+                else ~(partiality >= FULL)
             ),
         }
-        usable = np.ones(len(rows), dtype=bool)
+        usable = np.ones(len(flags), dtype=bool)
         rejected = {}
         for reason, fails in tests.items():
             rejected[reason] = int(np.count_nonzero(usable & fails))
             usable &= ~fails
         return usable, rejected
 
-    def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
-        column = self._optional[name]
-        return np.full(len(rows), np.nan) if column is None else column[rows]
 
-    def _resolution(
-        self, rows: np.ndarray, miller_index: np.ndarray, experiment: SweepExperiment
-    ) -> np.ndarray:
-        if self._optional["d"] is not None:
-            return self._optional["d"][rows]
-        return 1 / np.linalg.norm(miller_index @ experiment.a_matrix.T, axis=1)
+def _index(chosen: np.ndarray) -> slice | np.ndarray:
+    """Index of the chosen rows; a slice, which copies nothing, if that is all."""
+    return slice(None) if chosen.all() else np.flatnonzero(chosen)

@@ -91,6 +91,32 @@ class OutputFiles:
         self.write_text(path, json.dumps(plain(content), allow_nan=False) + "\n")
 
 
+def write_in_turn(
+    paths: Mapping[int, Path], content: Iterable[tuple[int, bytes | memoryview]]
+) -> None:
+    """Write several files of OutputFiles a piece at a time.
+
+    Args:
+        paths: Where OutputFiles.path_for says that each file is to be written.
+        content: Pieces, each with the key of its file.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        path = None
+        try:
+            files = {}
+            for key, path in paths.items():
+                files[key] = stack.enter_context(path.open("wb"))
+            for key, piece in content:
+                path = paths[key]
+                files[key].write(piece)
+            stack.close()
+        except OSError as e:
+            raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+
+
 @contextlib.contextmanager
 def _alone_in(folders: Iterable[Path]) -> Iterator[None]:
     """Keep other runs from giving files their names in these folders meanwhile.

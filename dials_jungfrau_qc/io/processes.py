@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 WORKER_DIED = "a process died, perhaps for lack of memory: try a smaller nproc"
 
 # What a worker works on, in a worker process
-_work: list[tuple[Callable, Sequence[tuple]]] = []
+_work: list[tuple] = []
 
 
 def run_in_processes(
@@ -51,6 +51,37 @@ def run_in_processes(
         return collect(waiting, done, fold)
 
 
+@contextlib.contextmanager
+def in_background(*data: Any) -> Iterator[Callable[..., Future]]:
+    """Have a process do one thing after the other while the body of the with goes on.
+
+    It has the data from its start, as the workers of run_in_processes have theirs. What a
+    call raises is raised when its result is asked for, or else at the end of the body.
+    If the body raises, the process is ended, whatever it is at.
+
+    Args:
+        data: What all calls need, which may be large.
+
+    Yields:
+        submit(function, *args), which has the process call a function of a module with
+        the data and the arguments, and gives a future of the result.
+
+    Raises:
+        InputError: The process died.
+    """
+    futures: list[Future] = []
+    died = "a process died, perhaps for lack of memory"
+    with _process_pool(1, data, died) as executor:
+
+        def submit(function: Callable, *args: Any) -> Future:
+            futures.append(executor.submit(_call_with_data, function, args))
+            return futures[-1]
+
+        yield submit
+        for future in futures:
+            future.result()
+
+
 def collect(
     waiting: deque[Future],
     done: Callable[[int], object],
@@ -77,7 +108,7 @@ def collect(
     return results
 
 
-def _begin(work: tuple[Callable, Sequence[tuple]]) -> None:
+def _begin(work: tuple) -> None:
     begin_worker()
     _work.append(work)
 
@@ -87,13 +118,18 @@ def _call(index: int) -> Any:
     return function(*items[index])
 
 
+def _call_with_data(function: Callable[..., Result], args: tuple) -> Result:
+    return function(*_work[-1], *args)
+
+
 @contextlib.contextmanager
 def _process_pool(
-    nproc: int, work: tuple[Callable, Sequence[tuple]]
+    nproc: int, work: tuple, died: str = WORKER_DIED
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that start at once where the system can copy the running one.
 
-    Left by an exception they are ended, whatever they are at.
+    Left by an exception they are ended, whatever they are at. That one of them died is
+    told in the words of died.
     """
     method = "fork" if sys.platform == "linux" else None
     executor = ProcessPoolExecutor(
@@ -109,7 +145,7 @@ def _process_pool(
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         if isinstance(e, BrokenExecutor):
-            raise InputError(WORKER_DIED) from e
+            raise InputError(died) from e
         raise
     finally:
         executor.shutdown(cancel_futures=True)

@@ -77,8 +77,8 @@ class ReflectionFile(Protocol):
     @property
     def column_names(self) -> set[str]: ...
 
-    def read(self, name: str) -> np.ndarray:
-        """The column as an array of shape (n_rows,) or (n_rows, elements)."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows of a column as an array of shape (n,) or (n, elements); all by default."""
         ...
 
     def iter_shoeboxes(
@@ -230,11 +230,16 @@ class MsgpackReflectionFile:
     def column_names(self) -> set[str]:
         return set(self._columns)
 
-    def read(self, name: str) -> np.ndarray:
-        """Read a column of fixed element size.
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read rows of a column of fixed element size.
+
+        Args:
+            name: The column.
+            start: First row.
+            stop: Row before which to end; all that are left if None.
 
         Returns:
-            Array of shape (n_rows,), or (n_rows, elements) for vectors and matrices.
+            Array of shape (n,), or (n, elements) for vectors and matrices.
 
         Raises:
             InputError: No such column, or not of a fixed size.
@@ -247,9 +252,11 @@ class MsgpackReflectionFile:
                 f"{self.path}: column {name!r} has the unexpected type {column.type!r}"
             )
         dtype, elements = COLUMN_TYPES[column.type]
-        raw = self._pread(column.offset, column.n_bytes)
+        start, stop, _ = slice(start, stop).indices(self.n_rows)
+        n_rows, width = max(stop - start, 0), elements * np.dtype(dtype).itemsize
+        raw = self._pread(column.offset + start * width, n_rows * width)
         values = raw.view(dtype)
-        values = values if elements == 1 else values.reshape(self.n_rows, elements)
+        values = values if elements == 1 else values.reshape(n_rows, elements)
         check_column(self.path, name, values)
         return values
 

@@ -80,12 +80,12 @@ class Hdf5ReflectionFile:
     def column_names(self) -> set[str]:
         return set(self._group)
 
-    def read(self, name: str) -> np.ndarray:
-        """Read a column; see ReflectionFile."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read rows of a column; see ReflectionFile."""
         column = self._group.get(name)
         if not isinstance(column, h5py.Dataset):
             raise InputError(f"{self.path}: the table has no column {name!r}")
-        values = self._read_whole(column)
+        values = self._read_checked(column, slice(start, stop))
         check_column(self.path, name, values)
         return values
 
@@ -101,7 +101,7 @@ class Hdf5ReflectionFile:
         bbox = group.get("bbox")
         if not isinstance(bbox, h5py.Dataset) or not bbox.shape:
             raise InputError(f"{self.path}: damaged shoeboxes: they have no bbox")
-        bbox = self._read_whole(bbox)
+        bbox = self._read_checked(bbox)
         check_column(self.path, "bbox", bbox)
         sizes = bbox_sizes(bbox)
         if sizes.sum() != len(data) and bbox_sizes(bbox, True).sum() == len(data):
@@ -158,13 +158,15 @@ class Hdf5ReflectionFile:
             )
             first = last
 
-    def _read_whole(self, dataset: h5py.Dataset) -> np.ndarray:
-        """Read all of a data set that can be as large as it says."""
+    def _read_checked(
+        self, dataset: h5py.Dataset, piece: slice = slice(None)
+    ) -> np.ndarray:
+        """Read of a data set that can be as large as it says."""
         try:
             check_size(dataset)
         except (ValueError, OSError, RuntimeError) as e:
             raise InputError(f"{self.path}: the file is damaged: {e}") from e
-        return self._read_data(dataset)
+        return self._read_data(dataset, piece)
 
     def _read_data(self, dataset: h5py.Dataset, piece: slice = slice(None)):
         # Registers the LZ4 filter with which DIALS compresses shoeboxes

@@ -255,7 +255,7 @@ def match_by_symmetry(
                 f"{cell_text(home)} and {cell_text(sweep.experiment)}. Run "
                 "dials.reindex or dials.cosym first"
             )
-        if not np.isfinite(sweep.correction).all():
+        if sweep.correction is None or not np.isfinite(sweep.correction).all():
             raise InputError(
                 f"{sweep.path}: match=symmetry needs the columns lp and qe, which "
                 "dials.integrate writes"

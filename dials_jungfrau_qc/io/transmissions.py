@@ -106,6 +106,22 @@ def find_transmissions(
     return found
 
 
+def transmission_warnings(found: Sequence[Transmission]) -> list[str]:
+    """What the user should know of the transmissions of all sweeps."""
+    warnings = [
+        f"experiment {index}: the {item.source} says that the transmission is "
+        f"{item.value:g}, the {source} says {value:g}; the former is used"
+        for index, item in enumerate(found)
+        for source, value in item.disagreements.items()
+    ]
+    if all(item.value == 1 for item in found):
+        warnings.append(
+            "the transmission of every sweep is exactly 1: are they recorded? Linearity "
+            "shows between different transmissions only"
+        )
+    return warnings
+
+
 def parse_given(given: Sequence[str], n_sweeps: int) -> dict[int, float]:
     """Read transmissions from the command line.
 

@@ -124,7 +124,7 @@ def classify(
         return _evidence(tests, look, kind)
     values = look.values.astype(np.float64)
     low, high, scatter, outlier, constant = (
-        getattr(suspects, name).reshape(-1)[at]
+        np.isin(at, getattr(suspects, name))
         for name in ("low", "high", "scatter", "outlier", "constant")
     )
     n = sums.n_frames
@@ -163,9 +163,9 @@ def classify(
 
 def _small(which: np.ndarray, at: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Which of some pixels are not part of a large region of such pixels."""
-    image = np.zeros(shape, bool)
-    image.reshape(-1)[at[which]] = True
-    return small_regions(image).reshape(-1)[at]
+    small = np.zeros(len(at), bool)
+    small[which] = small_regions(at[which], shape)
+    return small
 
 
 def _unsteady_kinds(values: np.ndarray, expected: np.ndarray) -> np.ndarray:

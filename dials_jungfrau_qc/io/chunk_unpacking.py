@@ -93,7 +93,9 @@ def _inflate_shuffled(packed: bytes, target: np.ndarray) -> None:
     _inflate_pieces(packed, n * size, put)
 
 
-def _inflate_pieces(packed: bytes, size: int, put: Callable[[int, bytes], None]) -> None:
+def _inflate_pieces(
+    packed: bytes, size: int, put: Callable[[int, bytes], None]
+) -> None:
     """Unpack deflate a piece at a time, to a size and not beyond.
 
     Args:

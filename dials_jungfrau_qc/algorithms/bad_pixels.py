@@ -129,7 +129,7 @@ def classify(
     )
     n = sums.n_frames
     expected = np.nan_to_num(tests.expected.reshape(-1)[at])
-    response = tests.response.reshape(-1)[at]
+    response = tests.response(at)
     always = sums.n_outliers.reshape(-1)[at] >= ALWAYS * n
 
     photons = expected * n
@@ -244,7 +244,7 @@ def _evidence(tests: PanelTests, look: Look, kind: np.ndarray) -> BadPixels:
         n_frames=np.full(len(at), n),
         mean=mean,
         expected=expected,
-        variance_ratio=of(tests.scatter),
+        variance_ratio=tests.scatter(at),
         z=np.take_along_axis(z, worst[None], 0)[0],
         share=share,
         first=np.where(isolated, of(sums.first_outlier), -1),

@@ -233,8 +233,25 @@ class PixelSums:
             }
         )
 
+    def bright(self, index: np.ndarray) -> np.ndarray:
+        """Sums of some pixels, given by flat index, without the brightest blocks."""
+        return self._trimmed(self.total, self.largest, index)
+
+    def calm(self, index: np.ndarray) -> np.ndarray:
+        """Their squared deviations without the blocks that have the largest."""
+        return self._trimmed(self.scatter, self.largest_scatter, index)
+
+    def _trimmed(
+        self, whole: np.ndarray, largest: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        values = whole.reshape(-1)[index]
+        for part in largest[: n_trimmed(self.n_blocks)]:
+            values -= part.reshape(-1)[index]
+        return values
+
     def add_block(self, rows: slice, sums: np.ndarray, scatter: np.ndarray) -> None:
         """Take in a block's sums and sums of squared deviations of some rows."""
+        sums, scatter = (np.asarray(x, np.float32) for x in (sums, scatter))
         self.total[rows] += sums
         self.scatter[rows] += scatter
         _insert(self.largest[:, rows], sums)
@@ -303,6 +320,10 @@ class PixelAccumulator:
         self._lock = contextlib.nullcontext() if lock is None else lock
         self._rows = max(1, BAND // shape[1])
         self._n = 0
+        high = background.high
+        normal = high[high < _largest(high.dtype)]
+        # How far above the lowest a normal value can be
+        self._reach = float(normal.max()) - background.low if normal.size else 0.0
         self._sum, self._square = (
             np.zeros(shape, self._accumulator_type(longest_block, power))
             for power in (1, 2)
@@ -315,10 +336,8 @@ class PixelAccumulator:
     def _accumulator_type(self, n: int, power: int) -> type:
         if not self._integer:
             return np.float64
-        high = self._background.high
-        normal = high[high < _largest(high.dtype)]
-        reach = float(normal.max()) - self._background.low if normal.size else 0.0
-        return np.int32 if n * reach**power < np.iinfo(np.int32).max else np.float64
+        largest = n * self._reach**power
+        return np.int32 if largest < np.iinfo(np.int32).max else np.float64
 
     def _new_band(self) -> np.ndarray:
         shape = (self._rows, self._background.high.shape[1])
@@ -435,21 +454,23 @@ class PixelAccumulator:
         n = self._n
         if n == 0:
             return
-        low = self._background.low
+        # Sums of whole numbers are exact if nothing on the way to them is too large
+        is_exact = self._integer and (n * self._reach) ** 2 < 1 << 24
+        work = np.float32 if is_exact else np.float64
         for start in range(0, len(self._sum), self._rows):
             rows = slice(start, start + self._rows)
-            total = self._sum[rows].astype(np.float64)
-            scatter = self._square[rows] - total * total / n
+            total, scatter = (x[rows].astype(work) for x in (self._sum, self._square))
+            scatter -= total * total * work(1 / n)
             if self._integer:
-                # Sums of whole numbers are exact; what masked pixels hold does not matter
-                scatter = np.rint(np.maximum(scatter, 0))
-            sums = (total + n * low).astype(np.float32)
+                # What masked pixels hold does not matter
+                np.rint(np.maximum(scatter, 0, out=scatter), out=scatter)
+            total += n * self._background.low
             with self._lock:
-                self.sums.add_block(rows, sums, scatter.astype(np.float32))
+                self.sums.add_block(rows, total, scatter)
+            self._sum[rows] = 0
+            self._square[rows] = 0
         self.sums.n_frames += n
         self.sums.n_blocks += 1
-        self._sum[:] = 0
-        self._square[:] = 0
         self._n = 0
 
 

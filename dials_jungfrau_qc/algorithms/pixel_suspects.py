@@ -77,16 +77,28 @@ class Limits:
 Places = tuple[np.ndarray, np.ndarray]
 
 
+def neighbour_places(
+    at: Places, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The eight neighbours of some pixels.
+
+    Args:
+        at: The pixels.
+        shape: Of the panel, (slow, fast).
+
+    Returns:
+        Their flat indices, shape (8, n), and which of them are on the panel.
+    """
+    steps = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
+    slow, fast = (along + step[:, None] for along, step in zip(at, steps.T))
+    inside = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
+    return np.where(inside, slow * shape[1] + fast, 0), inside
+
+
 def neighbours(image: np.ndarray, at: Places) -> np.ndarray:
     """The eight neighbours of some pixels, shape (8, n); NaN beyond the edge."""
-    slow, fast = at
-    around = np.full((8, len(slow)), np.nan)
-    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
-    for row, (i, j) in zip(around, steps):
-        s, f = slow + i, fast + j
-        inside = (s >= 0) & (s < image.shape[0]) & (f >= 0) & (f < image.shape[1])
-        row[inside] = image[s[inside], f[inside]]
-    return around
+    index, inside = neighbour_places(at, image.shape)
+    return np.where(inside, image.reshape(-1)[index], np.nan)
 
 
 def neighbour_mean(
@@ -99,12 +111,12 @@ def neighbour_mean(
         at: The pixels.
         without: Flat indices of neighbours that do not count.
     """
-    around = np.clip(neighbours(z, at), -CLIPPED, CLIPPED)
+    index, inside = neighbour_places(at, z.shape)
+    around = np.clip(z.reshape(-1)[index], -CLIPPED, CLIPPED)
+    counts = inside & np.isfinite(around)
     if without is not None:
-        index = np.arange(z.size, dtype=np.int64).reshape(z.shape)
-        around[np.isin(neighbours(index, at), without)] = np.nan
-    n_tested = np.isfinite(around).sum(axis=0)
-    return np.nansum(around, axis=0) / np.maximum(n_tested, 1)
+        counts &= ~np.isin(index, without)
+    return np.where(counts, around, 0).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
 
 
 def spot_frames(
@@ -192,7 +204,7 @@ def _dark(tests: PanelTests, limits: Limits) -> np.ndarray:
     """Pixels with too few photons."""
     shape = tests.mask.shape
     dark = np.flatnonzero(tests.z_low < -limits.z)
-    response = tests.response.reshape(-1)[dark]
+    response = tests.response(dark)
     dead = dark[response <= limits.dead]
     dark = dark[response <= limits.low]
     alone = neighbour_mean(tests.z_low, _places(dark, shape)) > -REGION_Z
@@ -207,11 +219,11 @@ def _bright(
 ) -> np.ndarray:
     """Pixels with too many photons in the calmer parts of the series."""
     found = np.flatnonzero(tests.z_high > limits.z)
-    found = found[tests.response.reshape(-1)[found] >= limits.high]
+    found = found[tests.response(found) >= limits.high]
     at = _places(found, tests.mask.shape)
     by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at)
     single = neighbour_mean(tests.z_high, at) < REGION_Z
-    return found[single & (tests.excess[at] > by_spots)]
+    return found[single & (tests.excess(found) > by_spots)]
 
 
 def _scattering(
@@ -219,11 +231,11 @@ def _scattering(
 ) -> np.ndarray:
     """Pixels with too much scatter in the calmer parts of the series."""
     found = np.flatnonzero(tests.z_scatter > limits.z)
-    found = found[tests.scatter.reshape(-1)[found] > limits.scatter]
+    found = found[tests.scatter(found) > limits.scatter]
     at = _places(found, tests.mask.shape)
     by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at) ** 2
     single = neighbour_mean(tests.z_scatter, at) < REGION_Z
-    return found[single & (tests.excess_scatter[at] > by_spots)]
+    return found[single & (tests.excess_scatter(found) > by_spots)]
 
 
 def _flank(tests: PanelTests, high: np.ndarray, at: Places) -> np.ndarray:

@@ -54,27 +54,51 @@ class PanelTests:
         sums: What was tested.
         mask: True where the pixel is good as far as was known.
         expected: Photons a frame that the arc has.
-        response: Photons of the pixel relative to the arc.
-        z_low: Standard deviations of its sum from that of the arc.
+        usual: Photons of the arc in all frames together, without the brightest blocks.
+        normal: Variance over mean of the arc, without the blocks that scatter most.
+        z_low: Standard deviations of the pixel's sum from that of the arc.
         z_high: The same without the brightest blocks of time.
-        scatter: Variance over mean, relative to the arc.
-        z_scatter: Its standard deviations from 1.
-        excess: Photons, all frames together, above the arc, without the brightest blocks.
-        excess_scatter: The same for the sum of squared deviations.
+        z_scatter: Standard deviations of variance over mean from that of the arc.
         skipped: The tests for which there were too few frames or photons, in words.
     """
 
     sums: PixelSums
     mask: np.ndarray
     expected: np.ndarray
-    response: np.ndarray
+    usual: np.ndarray
+    normal: np.ndarray
     z_low: np.ndarray
     z_high: np.ndarray
-    scatter: np.ndarray
     z_scatter: np.ndarray
-    excess: np.ndarray
-    excess_scatter: np.ndarray
     skipped: tuple[str, ...] = ()
+
+    def response(self, index: np.ndarray) -> np.ndarray:
+        """Photons of pixels, given by flat index, relative to the arc, shape (n,)."""
+        seen = self.sums.n_frames - self._at(self.sums.n_outliers, index).astype(float)
+        seen[seen < (1 - ALWAYS) * self.sums.n_frames] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (
+                self._at(self.sums.total, index) / seen / self._at(self.expected, index)
+            )
+
+    def excess(self, index: np.ndarray) -> np.ndarray:
+        """Photons above the arc without the brightest blocks, all frames together."""
+        return self.sums.bright(index) - self._at(self.usual, index)
+
+    def scatter(self, index: np.ndarray) -> np.ndarray:
+        """Variance over mean relative to the arc, without the blocks that scatter most."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = self.sums.calm(index) / self._at(self.sums.total, index)
+            return relative / self._at(self.normal, index)
+
+    def excess_scatter(self, index: np.ndarray) -> np.ndarray:
+        """Sum of squared deviations above that of the arc, without the same blocks."""
+        normal = self._at(self.sums.total, index) * self._at(self.normal, index)
+        return self.sums.calm(index) - normal
+
+    @staticmethod
+    def _at(image: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return image.reshape(-1)[index]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +122,7 @@ def sample_pixels(tests: PanelTests, most: int) -> PixelSample:
     """Take pixels from all over a panel, no more than so many."""
     step = -(-tests.mask.size // most)
     index = np.flatnonzero(tests.mask.reshape(-1)[::step]) * step
-    response, scatter = (
-        image.reshape(-1)[index] for image in (tests.response, tests.scatter)
-    )
-    return PixelSample(index, response, scatter, step)
+    return PixelSample(index, tests.response(index), tests.scatter(index), step)
 
 
 def test_panel(
@@ -153,15 +174,12 @@ def _test_arcs(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> dict[str, np.nd
     Returns:
         The images of a PanelTests by name, shape (n, ARC) or (n, 1) for n arcs.
     """
-    n, trimmed = sums.n_frames, n_trimmed(sums.n_blocks)
+    n = sums.n_frames
     seen = n - sums.n_outliers.astype(np.float32)
     seen[~mask | (seen < (1 - ALWAYS) * n)] = np.nan
     seen, total, scatter = map(arcs.gather, (seen, sums.total, sums.scatter))
     unseen = np.isnan(seen)
-    bright, calm = total.copy(), scatter.copy()
-    for i in range(trimmed):
-        bright -= arcs.gather(sums.largest[i])
-        calm -= arcs.gather(sums.largest_scatter[i])
+    bright, calm = sums.bright(arcs.members), sums.calm(arcs.members)
     bright[unseen] = calm[unseen] = np.nan
     dispersion = _dispersion(total, scatter, n, sums.n_blocks)
     rate = total / seen
@@ -173,22 +191,20 @@ def _test_arcs(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> dict[str, np.nd
         if (image != 1).any():
             lines = arcs.gather(image)
             expected = median(rate / lines) * lines
-        response = rate / expected
         usual = median(bright / lines) * lines
         relative = calm / np.where(total > 0, total, np.nan)
         normal = median(relative)
         normal[~(normal > 0)] = np.nan
         relative /= normal
-    degrees = (n - sums.n_blocks) * (1 - trimmed / max(sums.n_blocks, 1))
+    trimmed = n_trimmed(sums.n_blocks) / max(sums.n_blocks, 1)
+    degrees = (n - sums.n_blocks) * (1 - trimmed)
     return {
         "expected": expected,
-        "response": response,
+        "usual": usual,
+        "normal": normal,
         "z_low": standardised(poisson_z(total, expected * seen, dispersion)),
         "z_high": standardised(poisson_z(bright, usual, dispersion)),
-        "scatter": relative,
         "z_scatter": standardised(dispersion_z(relative, rate, degrees)),
-        "excess": bright - usual,
-        "excess_scatter": calm - total * normal,
     }
 
 

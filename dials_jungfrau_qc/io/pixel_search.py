@@ -41,7 +41,8 @@ from dials_jungfrau_qc.algorithms.pixel_tests import (
 from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
 from dials_jungfrau_qc.io.errors import FrameError, InputError
-from dials_jungfrau_qc.io.frames import FrameReader, FrameSource, Unreadable, map_frames
+from dials_jungfrau_qc.io.frame_sharing import Unreadable, map_frames
+from dials_jungfrau_qc.io.frames import FrameReader, FrameSource
 from dials_jungfrau_qc.io.processes import FORKS, shared_lock, shared_zeros
 from dials_jungfrau_qc.io.sweeps import Sweep
 

@@ -13,7 +13,7 @@ from dials_jungfrau_qc.algorithms.bad_pixels import (
 )
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.algorithms.pixel_tests import PixelSample
-from dials_jungfrau_qc.io.frames import Unreadable
+from dials_jungfrau_qc.io.frame_sharing import Unreadable
 from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
 from dials_jungfrau_qc.report.bad_pixel_plots import distribution_plots
 from dials_jungfrau_qc.report.bad_pixel_report import sections

@@ -41,3 +41,20 @@ def write_nxmx(
         for i, frame in enumerate(frames):
             writer.write(i, pack(np.asarray(frame, np.int32), files.compression))
     return path
+
+
+def frames_of(shape: tuple[int, int], n: int = 5, seed: int = 0) -> np.ndarray:
+    """Photons, with every value in them that somebody uses as a sentinel."""
+    rng = np.random.default_rng(seed)
+    frames = rng.poisson(2.0, (n, *shape)).astype(np.int32)
+    sentinels = [-1, -2, 0, 32767, 2**31 - 1, 2**31 - 2, -(2**31), -(2**31) + 1, 100]
+    frames[:, 3, : len(sentinels)] = sentinels
+    return frames
+
+
+def imageset_of(*paths: Path):
+    """The dxtbx imageset of the first experiment in image files."""
+    from dxtbx.model.experiment_list import ExperimentListFactory
+
+    experiments = ExperimentListFactory.from_filenames([str(path) for path in paths])
+    return experiments[0].imageset

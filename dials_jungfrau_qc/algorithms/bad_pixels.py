@@ -124,12 +124,12 @@ def classify(
         return _evidence(tests, look, kind)
     values = look.values.astype(np.float64)
     low, high, scatter, outlier, constant = (
-        getattr(suspects, name).reshape(-1)[at]
+        np.isin(at, getattr(suspects, name))
         for name in ("low", "high", "scatter", "outlier", "constant")
     )
     n = sums.n_frames
     expected = np.nan_to_num(tests.expected.reshape(-1)[at])
-    response = tests.response.reshape(-1)[at]
+    response = tests.response(at)
     always = sums.n_outliers.reshape(-1)[at] >= ALWAYS * n
 
     photons = expected * n
@@ -163,9 +163,9 @@ def classify(
 
 def _small(which: np.ndarray, at: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Which of some pixels are not part of a large region of such pixels."""
-    image = np.zeros(shape, bool)
-    image.reshape(-1)[at[which]] = True
-    return small_regions(image).reshape(-1)[at]
+    small = np.zeros(len(at), bool)
+    small[which] = small_regions(at[which], shape)
+    return small
 
 
 def _unsteady_kinds(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -244,7 +244,7 @@ def _evidence(tests: PanelTests, look: Look, kind: np.ndarray) -> BadPixels:
         n_frames=np.full(len(at), n),
         mean=mean,
         expected=expected,
-        variance_ratio=of(tests.scatter),
+        variance_ratio=tests.scatter(at),
         z=np.take_along_axis(z, worst[None], 0)[0],
         share=share,
         first=np.where(isolated, of(sums.first_outlier), -1),

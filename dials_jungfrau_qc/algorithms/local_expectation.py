@@ -33,28 +33,31 @@ class Arcs:
     members: np.ndarray
     shape: tuple[int, int]
 
-    def spread(self, per_arc: np.ndarray) -> np.ndarray:
-        """Give every pixel the value of its arc, array [slow, fast]; NaN without arc."""
+    def gather(self, image: np.ndarray) -> np.ndarray:
+        """The values of the pixels of each arc in an image [slow, fast], shape (n, ARC)."""
+        return image.reshape(-1)[self.members]
+
+    def image(self, values: np.ndarray) -> np.ndarray:
+        """The image [slow, fast] of values of each pixel or arc; NaN without arc.
+
+        Args:
+            values: Shape (n, ARC) or (n, 1).
+        """
         image = np.full(self.shape, np.nan, np.float32)
-        image.reshape(-1)[self.members] = per_arc[:, None]
+        image.reshape(-1)[self.members] = values
         return image
 
-    def median(self, image: np.ndarray) -> np.ndarray:
-        """Median of each arc of an image [slow, fast], shape (n,)."""
-        return _median(image.reshape(-1)[self.members])
 
-    def median_and_scatter(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Median and robust standard deviation of each arc, shapes (n,)."""
-        values = image.reshape(-1)[self.members]
-        median = _median(values)
-        deviation = np.abs(values - median[:, None])
-        return median, MAD_TO_SIGMA * _median(deviation)
-
-
-def _median(values: np.ndarray) -> np.ndarray:
+def median(values: np.ndarray) -> np.ndarray:
+    """Median of each row, shape (n, 1); NaN is taken for large."""
     middle = values.shape[1] // 2
     parted = np.partition(values, (middle - 1, middle), axis=1)
-    return (parted[:, middle - 1] + parted[:, middle]) / 2
+    return (parted[:, middle - 1 : middle] + parted[:, middle : middle + 1]) / 2
+
+
+def robust_scatter(deviations: np.ndarray) -> np.ndarray:
+    """Standard deviation of each row of deviations from its median, shape (n, 1)."""
+    return np.float32(MAD_TO_SIGMA) * median(np.abs(deviations))
 
 
 def ring_arcs(mask: np.ndarray, angle: np.ndarray) -> Arcs:
@@ -107,15 +110,20 @@ def _squares(mask: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def scattering_angle(
-    d_matrix: np.ndarray, s0: np.ndarray, shape: tuple[int, int], pixel_size: np.ndarray
+    d_matrix: np.ndarray,
+    s0: np.ndarray,
+    shape: tuple[int, int],
+    pixel_size: np.ndarray,
+    rows: slice = np.s_[:],
 ) -> np.ndarray:
-    """What grows with the scattering angle of the pixels of a panel.
+    """What grows with the scattering angle of the pixels of some rows of a panel.
 
     Args:
         d_matrix: The panel's d matrix in mm, shape (3, 3).
         s0: Incident beam vector, shape (3,).
         shape: Of the panel, (slow, fast).
         pixel_size: (fast, slow) in mm.
+        rows: The rows; what grows must be compared within these alone.
 
     Returns:
         The squared tangent of the scattering angle, or minus its cosine where some
@@ -129,7 +137,7 @@ def scattering_angle(
     axes = np.stack([across, np.cross(beam, across), beam])
     frame = axes @ np.asarray(d_matrix, float).reshape(3, 3)
     fast = ((np.arange(shape[1]) + 0.5) * pixel_size[0]).astype(np.float32)
-    slow = ((np.arange(shape[0]) + 0.5) * pixel_size[1]).astype(np.float32)
+    slow = ((np.arange(shape[0])[rows] + 0.5) * pixel_size[1]).astype(np.float32)
     x, y, z = (
         np.float32(row[0]) * fast[None, :]
         + (np.float32(row[1]) * slow + np.float32(row[2]))[:, None]

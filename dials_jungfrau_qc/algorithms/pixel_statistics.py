@@ -1,9 +1,10 @@
 """Statistics of every pixel over many frames, in one pass.
 
-What a frame costs: one addition, one comparison, one product and two sums a pixel, done
-in bands of rows that stay in the cache. Values far from the background (*outliers*: Bragg
-spots, faults, values that are not trusted) are few; they are taken out of the sums,
-counted, and looked at together with their neighbours, one by one.
+What a frame costs: one addition, one maximum, one product and two sums a pixel, and a
+comparison for several frames together, done in bands of rows that stay in the cache: about
+10 ms for ten megapixels. Values far from the background (*outliers*: Bragg spots, faults,
+values that are not trusted) are few; they are taken out of the sums, counted, and looked
+at together with their neighbours, one by one.
 
 Frames are summed in consecutive blocks of time. Of each pixel the two blocks with the
 largest sum and the two with the largest variance are known, so that they can be left out:
@@ -12,10 +13,11 @@ a Bragg spot or two then leave no trace, while a fault, which is there all the t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -28,6 +30,8 @@ MIN_BLOCK = 6
 BAND = 1 << 15
 # Pixels of the squares over which the background is taken to be constant
 TILE = 8
+# Outliers that are kept before they are counted, so that memory has a limit
+MAX_OUTLIERS = 1 << 21
 # An outlier belongs to a spot if its eight neighbours together have more than this
 # share of its excess. A spot whose point spread has a standard deviation of 0.5 pixels
 # has as much in the neighbours as in the middle; wider spots have more.
@@ -43,11 +47,14 @@ class Background:
         low: Smallest normal value, one for all pixels.
         high: Largest normal value of each pixel, array [slow, fast] in the type of the
             data. Where it is the largest value of the type nothing is an outlier.
+        span: How far it is above the lowest: for whole numbers of an unsigned type, in
+            which one comparison tests both limits, the largest where nothing is an outlier.
     """
 
     level: np.ndarray
     low: int
     high: np.ndarray
+    span: np.ndarray
 
 
 def n_blocks(n_frames: int) -> int:
@@ -87,7 +94,13 @@ def estimate_background(
     high = np.repeat(np.repeat(high, TILE, 0), TILE, 1)
     high = np.ascontiguousarray(high[: mask.shape[0], : mask.shape[1]])
     high[~mask] = largest
-    return Background(level.astype(np.float32), int(low), high)
+    if dtype.kind == "f":
+        span = np.where(mask, high - dtype.type(low), largest)
+    else:
+        # Differences of unsigned numbers are right beyond the range of signed ones too
+        span = high.view(np.uint32) - np.array(int(low), np.int32).view(np.uint32)
+        span[~mask] = np.iinfo(span.dtype).max
+    return Background(level.astype(np.float32), int(low), high, span)
 
 
 def _tile_level(
@@ -96,23 +109,39 @@ def _tile_level(
     """Level of each tile: the median over samples and neighbours, against spots."""
     around = []
     for sample in samples:
-        good = (sample >= max(trusted[0], -1000)) & (sample <= trusted[1]) & mask
-        tiles = _tile_sums(np.where(good, sample, 0).astype(np.float32))
-        weights = _tile_sums(good.astype(np.float32))
-        tiles = tiles / np.maximum(weights, 1)
-        tiles[weights == 0] = np.nan
+        good = (sample >= max(trusted[0], -1000)) & (sample <= trusted[1])
+        good &= mask
+        tiles = _tile_sums(np.where(good, sample, sample.dtype.type(0)), np.float32)
+        weights = _tile_sums(good, np.uint8)
+        with np.errstate(invalid="ignore"):
+            tiles = np.where(weights > 0, tiles / np.maximum(weights, 1), np.nan)
         around.append(_shifted(tiles))
-    stack = np.concatenate(around)
-    empty = np.isnan(stack).all(axis=0)
-    stack[:, empty] = 0
-    level = np.nanmedian(stack, axis=0)
-    level[empty] = np.nan
-    return _fill(level)
+    return _fill(_median_of_known(np.concatenate(around)))
 
 
-def _tile_sums(image: np.ndarray) -> np.ndarray:
-    rows = np.add.reduceat(image, np.arange(0, image.shape[0], TILE), axis=0)
-    return np.add.reduceat(rows, np.arange(0, image.shape[1], TILE), axis=1)
+def _tile_sums(image: np.ndarray, dtype: type) -> np.ndarray:
+    """Sums over squares of TILE pixels; those at the edges are smaller."""
+
+    def rows(image: np.ndarray) -> np.ndarray:
+        whole = len(image) // TILE * TILE
+        sums = image[:whole].reshape(-1, TILE, image.shape[1]).sum(axis=1, dtype=dtype)
+        if whole == len(image):
+            return sums
+        return np.vstack([sums, image[whole:].sum(axis=0, dtype=dtype)[None]])
+
+    return rows(rows(image).T).T
+
+
+def _median_of_known(stack: np.ndarray) -> np.ndarray:
+    """Median along the first axis of what is not NaN; NaN where nothing is."""
+    # NaN is sorted to the end
+    ordered = np.sort(stack, axis=0)
+    n = np.isfinite(ordered).sum(axis=0)
+    below, above = (
+        np.take_along_axis(ordered, index.clip(min=0)[None], 0)[0]
+        for index in ((n - 1) // 2, n // 2)
+    )
+    return (below + above) / 2
 
 
 def _shifted(image: np.ndarray) -> np.ndarray:
@@ -134,31 +163,6 @@ def _fill(image: np.ndarray) -> np.ndarray:
     return np.where(
         np.isnan(image), np.median(known) if known.size else 0.0, image
     ).clip(min=0)
-
-
-# The value that almost all pixels have in some of the sums
-_USUAL = {
-    "n_outliers": 0,
-    "n_isolated": 0,
-    "n_untrusted": 0,
-    "first_outlier": -1,
-    "last_outlier": -1,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sparse:
-    """An array that has the usual value but in some places, given by flat index."""
-
-    shape: tuple[int, ...]
-    usual: int
-    index: np.ndarray
-    values: np.ndarray
-
-    def full(self) -> np.ndarray:
-        array = np.full(self.shape, self.usual, self.values.dtype)
-        array.reshape(-1)[self.index] = self.values
-        return array
 
 
 @dataclasses.dataclass
@@ -191,38 +195,29 @@ class PixelSums:
     first_outlier: np.ndarray
     last_outlier: np.ndarray
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes: what is the same almost everywhere is sent without it."""
-        state = vars(self).copy()
-        for name, usual in _USUAL.items():
-            flat = state[name].reshape(-1)
-            unusual = np.flatnonzero(flat != usual)
-            if len(unusual) < flat.size // 8:
-                state[name] = _Sparse(state[name].shape, usual, unusual, flat[unusual])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value.full() if isinstance(value, _Sparse) else value)
-
     @classmethod
-    def empty(cls, shape: tuple[int, int]) -> PixelSums:
-        def zeros(dtype, *more):
-            return np.zeros((*more, *shape), dtype)
+    def empty(
+        cls, shape: tuple[int, int], zeros: Callable[..., np.ndarray] = np.zeros
+    ) -> PixelSums:
+        """Sums over no frames.
 
-        return cls(
+        Args:
+            shape: Of the panel, (slow, fast).
+            zeros: Makes the arrays, as numpy's function of that name.
+        """
+        sums = cls(
             0,
             0,
-            zeros(np.float32),
-            zeros(np.float32, 2),
-            zeros(np.float32),
-            zeros(np.float32, 2),
-            zeros(np.uint16),
-            zeros(np.uint16),
-            zeros(np.uint16),
-            np.full(shape, -1, np.int32),
-            np.full(shape, -1, np.int32),
+            zeros(shape, np.float32),
+            zeros((2, *shape), np.float32),
+            zeros(shape, np.float32),
+            zeros((2, *shape), np.float32),
+            *(zeros(shape, np.uint16) for _ in range(3)),
+            *(zeros(shape, np.int32) for _ in range(2)),
         )
+        sums.first_outlier[:] = -1
+        sums.last_outlier[:] = -1
+        return sums
 
     def rows(self, rows: slice) -> PixelSums:
         """The same for some rows; the arrays are views."""
@@ -238,8 +233,25 @@ class PixelSums:
             }
         )
 
+    def bright(self, index: np.ndarray) -> np.ndarray:
+        """Sums of some pixels, given by flat index, without the brightest blocks."""
+        return self._trimmed(self.total, self.largest, index)
+
+    def calm(self, index: np.ndarray) -> np.ndarray:
+        """Their squared deviations without the blocks that have the largest."""
+        return self._trimmed(self.scatter, self.largest_scatter, index)
+
+    def _trimmed(
+        self, whole: np.ndarray, largest: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        values = whole.reshape(-1)[index]
+        for part in largest[: n_trimmed(self.n_blocks)]:
+            values -= part.reshape(-1)[index]
+        return values
+
     def add_block(self, rows: slice, sums: np.ndarray, scatter: np.ndarray) -> None:
         """Take in a block's sums and sums of squared deviations of some rows."""
+        sums, scatter = (np.asarray(x, np.float32) for x in (sums, scatter))
         self.total[rows] += sums
         self.scatter[rows] += scatter
         _insert(self.largest[:, rows], sums)
@@ -258,7 +270,7 @@ class PixelSums:
             _insert(own, theirs[0])
             _insert(own, theirs[1])
         for name in ("n_outliers", "n_isolated", "n_untrusted"):
-            _add_saturating(getattr(self, name), getattr(other, name))
+            _add_saturating(getattr(self, name), np.s_[:], getattr(other, name))
         none = self.first_outlier < 0
         self.first_outlier[none] = other.first_outlier[none]
         np.maximum(self.last_outlier, other.last_outlier, out=self.last_outlier)
@@ -270,19 +282,24 @@ def _insert(largest: np.ndarray, values: np.ndarray) -> None:
     np.maximum(largest[0], values, out=largest[0])
 
 
-def _add_saturating(counts: np.ndarray, more: np.ndarray) -> None:
-    room = np.iinfo(counts.dtype).max - counts
-    counts += np.minimum(more, room)
+def _add_saturating(
+    counts: np.ndarray, where: np.ndarray | slice, more: np.ndarray
+) -> None:
+    room = np.iinfo(counts.dtype).max - counts[where]
+    counts[where] += np.minimum(more, room).astype(counts.dtype)
 
 
 class PixelAccumulator:
-    """Adds frames of one panel to a PixelSums."""
+    """Adds frames of one panel to a PixelSums, which several can share."""
 
     def __init__(
         self,
         background: Background,
         trusted: tuple[float, float],
         predicted: PredictedSpots | None = None,
+        longest_block: int = 5000,
+        sums: PixelSums | None = None,
+        lock: AbstractContextManager | None = None,
     ) -> None:
         """Make room for the sums.
 
@@ -290,38 +307,41 @@ class PixelAccumulator:
             background: Of the panel.
             trusted: Lowest and highest trusted value.
             predicted: Where spots are expected: outliers there are no sign of a fault.
+            longest_block: Most frames in a block of time.
+            sums: What to add to; by default sums of its own.
+            lock: Held while it is added to.
         """
         shape = background.high.shape
         self._background = background
         self._trusted = trusted
         self._predicted = predicted
         self._integer = background.high.dtype.kind in "iu"
-        self.sums = PixelSums.empty(shape)
+        self.sums = PixelSums.empty(shape) if sums is None else sums
+        self._lock = contextlib.nullcontext() if lock is None else lock
         self._rows = max(1, BAND // shape[1])
         self._n = 0
-        normal = background.high[background.high < _largest(background.high.dtype)]
-        reach = float(normal.max()) - background.low if normal.size else 0.0
+        high = background.high
+        normal = high[high < _largest(high.dtype)]
+        # How far above the lowest a normal value can be
+        self._reach = float(normal.max()) - background.low if normal.size else 0.0
         self._sum, self._square = (
-            np.zeros(shape, self._accumulator_type(reach, power)) for power in (1, 2)
+            np.zeros(shape, self._accumulator_type(longest_block, power))
+            for power in (1, 2)
         )
-        band = (self._rows, shape[1])
-        self._scratch = np.empty(band, np.int32 if self._integer else np.float64)
-        self._outlier = np.empty(band, bool)
-        self._span = background.high
-        if self._integer:
-            # Values as far above the lowest as unsigned numbers: one comparison tests
-            # both limits
-            span = background.high.astype(np.int64) - background.low
-            masked = background.high == np.iinfo(np.int32).max
-            self._span = np.where(masked, np.iinfo(np.uint32).max, span).astype(
-                np.uint32
-            )
+        # For each frame that is added at a time, and for what is found in all of them
+        self._scratch: list[np.ndarray] = []
+        self._top = self._new_band()
+        self._outliers: list[_Outliers] = []
 
-    def _accumulator_type(self, reach: float, power: int) -> type:
+    def _accumulator_type(self, n: int, power: int) -> type:
         if not self._integer:
             return np.float64
-        # Blocks are not longer than this in any series that detectors take today
-        return np.int32 if 5000 * reach**power < np.iinfo(np.int32).max else np.float64
+        largest = n * self._reach**power
+        return np.int32 if largest < np.iinfo(np.int32).max else np.float64
+
+    def _new_band(self) -> np.ndarray:
+        shape = (self._rows, self._background.high.shape[1])
+        return np.empty(shape, np.int32 if self._integer else np.float64)
 
     def add(self, frames: Sequence[np.ndarray], places: Sequence[int]) -> None:
         """Add frames; several at a time spare memory traffic.
@@ -331,41 +351,63 @@ class PixelAccumulator:
             places: The place in the series of each.
         """
         self._n += len(frames)
-        n_rows = self._background.high.shape[0]
-        outliers: list[list[np.ndarray]] = [[] for _ in frames]
+        self._scratch += [
+            self._new_band() for _ in range(len(frames) - len(self._scratch))
+        ]
+        n_rows, width = self._background.high.shape
+        found: list[list[np.ndarray]] = [[] for _ in frames]
         for start in range(0, n_rows, self._rows):
             rows = slice(start, min(start + self._rows, n_rows))
-            for values, found in zip(frames, outliers):
-                where = self._add_band(values, rows)
-                if where.size:
-                    found.append(where + start * values.shape[1])
-        for values, k, found in zip(frames, places, outliers):
-            if found:
-                self._look_at(values, np.concatenate(found), k)
+            for own, where in zip(found, self._add_band(frames, rows)):
+                own.append(where + start * width)
+        for values, k, where in zip(frames, places, map(np.concatenate, found)):
+            if where.size:
+                self._look_at(values, where, int(k))
+        if sum(len(outliers.where) for outliers in self._outliers) > MAX_OUTLIERS:
+            self._count_outliers()
 
-    def _add_band(self, values: np.ndarray, rows: slice) -> np.ndarray:
-        """Add a band of rows; returns the outliers in it, by flat index."""
+    def _add_band(self, frames: Sequence[np.ndarray], rows: slice) -> list[np.ndarray]:
+        """Add a band of rows; returns the outliers of each frame in it, by flat index."""
         n = rows.stop - rows.start
-        scratch, outlier = self._scratch[:n], self._outlier[:n]
-        np.subtract(values[rows], self._background.low, out=scratch)
+        bands = [scratch[:n] for scratch in self._scratch[: len(frames)]]
+        for values, band in zip(frames, bands):
+            np.subtract(values[rows], self._background.low, out=band)
+        # Pixels that are an outlier in any of the frames, then in which
+        anywhere = np.flatnonzero(self._far(bands, self._background.span[rows]))
+        span = self._background.span[rows].reshape(-1)[anywhere]
+        found = []
+        for band in bands:
+            flat = band.reshape(-1)
+            where = anywhere[self._beyond(flat[anywhere], span)]
+            flat[where] = -self._background.low
+            found.append(where)
+        total, square = self._sum[rows], self._square[rows]
+        for band in bands:
+            total += band
+            np.multiply(band, band, out=band)
+            square += band
+        return found
+
+    def _far(self, bands: Sequence[np.ndarray], span: np.ndarray) -> np.ndarray:
+        """Where any of some bands has an outlier."""
+        if not self._integer:
+            return np.logical_or.reduce([self._beyond(band, span) for band in bands])
+        # As unsigned numbers, what is below the lowest normal value is largest
+        top = bands[0].view(np.uint32)
+        for band in bands[1:]:
+            target = self._top[: len(band)].view(np.uint32)
+            top = np.maximum(top, band.view(np.uint32), out=target)
+        return top > span
+
+    def _beyond(self, values: np.ndarray, span: np.ndarray) -> np.ndarray:
+        """Which values, counted from the lowest normal one, are outliers."""
         if self._integer:
-            np.greater(scratch.view(np.uint32), self._span[rows], out=outlier)
-        else:
-            # NaN is neither: an outlier
-            np.less_equal(values[rows], self._span[rows], out=outlier)
-            outlier &= scratch >= 0
-            np.logical_not(outlier, out=outlier)
-        where = np.flatnonzero(outlier)
-        if where.size:
-            scratch.reshape(-1)[where] = -self._background.low
-        self._sum[rows] += scratch
-        np.multiply(scratch, scratch, out=scratch)
-        self._square[rows] += scratch
-        return where
+            return values.view(np.uint32) > span
+        # NaN is neither: an outlier
+        return ~((values >= 0) & (values <= span))
 
     def _look_at(self, values: np.ndarray, where: np.ndarray, k: int) -> None:
-        """Count outliers, and apart from them those whose neighbours are normal."""
-        sums = self.sums
+        """Find out which outliers of a frame have neighbours that are normal."""
         slow, fast = np.divmod(where, values.shape[1])
         own = values[slow, fast]
         untrusted = ~((own >= self._trusted[0]) & (own <= self._trusted[1]))
@@ -374,46 +416,82 @@ class PixelAccumulator:
         )
         if self._predicted is not None:
             isolated &= ~np.isin(where, self._predicted.pixels(k))
-        for counts, which in (
-            (sums.n_outliers, where),
-            (sums.n_isolated, where[isolated]),
-            (sums.n_untrusted, where[untrusted]),
-        ):
-            flat = counts.reshape(-1)
-            flat[which] += flat[which] < np.iinfo(flat.dtype).max
-        first, last = sums.first_outlier.reshape(-1), sums.last_outlier.reshape(-1)
-        alone = where[isolated]
-        new = alone[first[alone] < 0]
-        first[new] = k
-        last[alone] = k
+        self._outliers.append(_Outliers(where.astype(np.int32), isolated, untrusted, k))
+
+    def _count_outliers(self) -> None:
+        """Count the outliers seen so far, and apart from them those that stand alone."""
+        seen, self._outliers = self._outliers, []
+        if not seen:
+            return
+        where = np.concatenate([outliers.where for outliers in seen])
+        isolated = np.concatenate([outliers.isolated for outliers in seen])
+        untrusted = np.concatenate([outliers.untrusted for outliers in seen])
+        places = np.repeat([o.place for o in seen], [len(o.where) for o in seen])
+        places, alone = places[isolated], where[isolated]
+        sums = self.sums
+        with self._lock:
+            for counts, pixels in (
+                (sums.n_outliers, where),
+                (sums.n_isolated, alone),
+                (sums.n_untrusted, where[untrusted]),
+            ):
+                _add_saturating(
+                    counts.reshape(-1), *np.unique(pixels, return_counts=True)
+                )
+            first, last = sums.first_outlier.reshape(-1), sums.last_outlier.reshape(-1)
+            # Frames come in any order where several processes share the sums
+            order = np.argsort(places, kind="stable")
+            pixels, at = np.unique(alone[order], return_index=True)
+            earliest = places[order][at]
+            before = first[pixels]
+            first[pixels] = np.where(before < 0, earliest, np.minimum(before, earliest))
+            pixels, at = np.unique(alone[order[::-1]], return_index=True)
+            last[pixels] = np.maximum(last[pixels], places[order[::-1]][at])
 
     def end_block(self) -> None:
         """End a block of time."""
+        self._count_outliers()
         n = self._n
         if n == 0:
             return
-        low = self._background.low
+        # Sums of whole numbers are exact if nothing on the way to them is too large
+        is_exact = self._integer and (n * self._reach) ** 2 < 1 << 24
+        work = np.float32 if is_exact else np.float64
         for start in range(0, len(self._sum), self._rows):
             rows = slice(start, start + self._rows)
-            total = self._sum[rows].astype(np.float64)
-            scatter = self._square[rows] - total * total / n
+            total, scatter = (x[rows].astype(work) for x in (self._sum, self._square))
+            scatter -= total * total * work(1 / n)
             if self._integer:
-                # Sums of whole numbers are exact; what masked pixels hold does not matter
-                scatter = np.rint(np.maximum(scatter, 0))
-            self.sums.add_block(
-                rows,
-                (total + n * low).astype(np.float32),
-                scatter.astype(np.float32),
-            )
+                # What masked pixels hold does not matter
+                np.rint(np.maximum(scatter, 0, out=scatter), out=scatter)
+            total += n * self._background.low
+            with self._lock:
+                self.sums.add_block(rows, total, scatter)
+            self._sum[rows] = 0
+            self._square[rows] = 0
         self.sums.n_frames += n
         self.sums.n_blocks += 1
-        self._sum[:] = 0
-        self._square[:] = 0
         self._n = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outliers:
+    """Outliers of one frame: flat index, alone or not, trusted or not, arrays (n,)."""
+
+    where: np.ndarray
+    isolated: np.ndarray
+    untrusted: np.ndarray
+    place: int
 
 
 def _largest(dtype: np.dtype):
     return np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+# Steps to the eight neighbours of a pixel along slow and along fast
+_AROUND = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]).T[
+    :, :, None
+]
 
 
 def isolated_outliers(
@@ -435,21 +513,16 @@ def isolated_outliers(
         Bool array (n,).
     """
     level = background.level[slow // TILE, fast // TILE]
-    around = np.zeros(len(slow), np.float32)
-    known = np.zeros(len(slow), np.float32)
     n_slow, n_fast = values.shape
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            if i == 0 and j == 0:
-                continue
-            s, f = slow + i, fast + j
-            inside = (s >= 0) & (s < n_slow) & (f >= 0) & (f < n_fast)
-            s, f = np.where(inside, s, slow), np.where(inside, f, fast)
-            value = values[s, f]
-            inside &= (value >= background.low) & (value <= trusted[1])
-            inside &= background.high[s, f] < _largest(background.high.dtype)
-            around += np.where(inside, value - level, 0)
-            known += inside
+    s, f = slow + _AROUND[0], fast + _AROUND[1]
+    inside = (s >= 0) & (s < n_slow) & (f >= 0) & (f < n_fast)
+    np.clip(s, 0, n_slow - 1, out=s)
+    np.clip(f, 0, n_fast - 1, out=f)
+    value = values[s, f]
+    inside &= (value >= background.low) & (value <= trusted[1])
+    inside &= background.high[s, f] < _largest(background.high.dtype)
+    known = inside.sum(axis=0)
+    around = np.where(inside, value - level, 0).sum(axis=0)
     own = np.clip(values[slow, fast].astype(np.float64), trusted[0], trusted[1])
     excess = np.abs(own - level)
     # At an edge as much is missing of a spot as of its surroundings

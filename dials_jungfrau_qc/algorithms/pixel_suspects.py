@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -78,38 +77,46 @@ class Limits:
 Places = tuple[np.ndarray, np.ndarray]
 
 
-def keep_where(
-    pixels: np.ndarray, condition: Callable[[Places], np.ndarray]
-) -> np.ndarray:
-    """Of a few pixels keep those that meet a condition, asked for them alone.
+def neighbour_places(
+    at: Places, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The eight neighbours of some pixels.
 
     Args:
-        pixels: Bool array [slow, fast].
-        condition: Given indices along slow and fast, says which to keep.
+        at: The pixels.
+        shape: Of the panel, (slow, fast).
+
+    Returns:
+        Their flat indices, shape (8, n), and which of them are on the panel.
     """
-    at = np.nonzero(pixels)
-    kept = np.zeros_like(pixels)
-    kept[at] = condition(at)
-    return kept
+    steps = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
+    slow, fast = (along + step[:, None] for along, step in zip(at, steps.T))
+    inside = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
+    return np.where(inside, slow * shape[1] + fast, 0), inside
 
 
 def neighbours(image: np.ndarray, at: Places) -> np.ndarray:
     """The eight neighbours of some pixels, shape (8, n); NaN beyond the edge."""
-    slow, fast = at
-    around = np.full((8, len(slow)), np.nan)
-    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
-    for row, (i, j) in zip(around, steps):
-        s, f = slow + i, fast + j
-        inside = (s >= 0) & (s < image.shape[0]) & (f >= 0) & (f < image.shape[1])
-        row[inside] = image[s[inside], f[inside]]
-    return around
+    index, inside = neighbour_places(at, image.shape)
+    return np.where(inside, image.reshape(-1)[index], np.nan)
 
 
-def neighbour_mean(z: np.ndarray, at: Places) -> np.ndarray:
-    """Mean of those of the eight neighbours that were tested, held to +-CLIPPED."""
-    around = np.clip(neighbours(z, at), -CLIPPED, CLIPPED)
-    n_tested = np.isfinite(around).sum(axis=0)
-    return np.nansum(around, axis=0) / np.maximum(n_tested, 1)
+def neighbour_mean(
+    z: np.ndarray, at: Places, without: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean of those of the eight neighbours that were tested, held to +-CLIPPED.
+
+    Args:
+        z: Array [slow, fast]; NaN where a pixel was not tested.
+        at: The pixels.
+        without: Flat indices of neighbours that do not count.
+    """
+    index, inside = neighbour_places(at, z.shape)
+    around = np.clip(z.reshape(-1)[index], -CLIPPED, CLIPPED)
+    counts = inside & np.isfinite(around)
+    if without is not None:
+        counts &= ~np.isin(index, without)
+    return np.where(counts, around, 0).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
 
 
 def spot_frames(
@@ -138,7 +145,7 @@ def spot_frames(
 
 @dataclasses.dataclass(frozen=True)
 class Suspects:
-    """Pixels that failed a test, by which; bool arrays [slow, fast].
+    """Pixels that failed a test, by which; rising flat indices, int arrays (n,).
 
     Attributes:
         low: Too few photons, dead pixels among them.
@@ -155,8 +162,11 @@ class Suspects:
     constant: np.ndarray
 
     @property
-    def any(self) -> np.ndarray:
-        return self.low | self.high | self.scatter | self.outlier | self.constant
+    def index(self) -> np.ndarray:
+        """All of them."""
+        return np.unique(
+            np.concatenate([getattr(self, f.name) for f in dataclasses.fields(self)])
+        )
 
 
 def find_suspects(
@@ -173,72 +183,136 @@ def find_suspects(
         high: Largest value of each pixel that was no outlier.
         predicted: In how many frames a spot is predicted at each pixel [slow, fast].
     """
-    sums, mask, n = tests.sums, tests.mask, tests.sums.n_frames
-    nothing = np.zeros_like(mask)
+    n = tests.sums.n_frames
+    nothing = np.empty(0, np.int64)
     if n < MIN_FRAMES:
         return Suspects(nothing, nothing, nothing, nothing, nothing)
-    z = limits.z
-
-    def flank(at: Places) -> np.ndarray:
-        """What a flank of a spot may leave in the sums: it is below the limit."""
-        return SPOT_FLANK * (high[at] - tests.expected[at])
-
-    def spots(at: Places) -> np.ndarray:
-        return spot_frames(sums, at, predicted)
-
     bright = scatter = nothing
-    with np.errstate(invalid="ignore"):
-        dark = (tests.response <= limits.low) & (tests.z_low < -z) & mask
-        dead = dark & (tests.response <= limits.dead)
-        low = keep_where(dark, lambda at: neighbour_mean(tests.z_low, at) > -REGION_Z)
-        # Dead pixels do not excuse each other, but the shadow around them would
-        others = np.where(dead, np.float32(np.nan), tests.z_low)
-        low |= keep_where(
-            small_regions(dead), lambda at: neighbour_mean(others, at) > -REGION_Z
-        )
-        if n >= MIN_FRAMES_BLOCKS:
-            bright = keep_where(
-                (tests.response >= limits.high) & (tests.z_high > z) & mask,
-                lambda at: (
-                    (neighbour_mean(tests.z_high, at) < REGION_Z)
-                    & (tests.excess[at] > spots(at) * flank(at))
-                ),
-            )
-            scatter = keep_where(
-                (tests.scatter > limits.scatter) & (tests.z_scatter > z) & mask,
-                lambda at: (
-                    (neighbour_mean(tests.z_scatter, at) < REGION_Z)
-                    & (tests.excess_scatter[at] > spots(at) * flank(at) ** 2)
-                ),
-            )
-        still = (sums.scatter == 0) & (sums.n_outliers == 0)
-        still &= (sums.total != 0) & (tests.expected * n > 10)
-    always = sums.n_outliers >= ALWAYS * n
+    if n >= MIN_FRAMES_BLOCKS:
+        bright = _bright(tests, limits, high, predicted)
+        scatter = _scattering(tests, limits, high, predicted)
     return Suspects(
-        low, bright, scatter, _outliers(sums, limits) & mask, (still | always) & mask
+        _dark(tests, limits),
+        bright,
+        scatter,
+        _outliers(tests, limits),
+        _constant(tests),
     )
 
 
-def _outliers(sums: PixelSums, limits: Limits) -> np.ndarray:
+def _dark(tests: PanelTests, limits: Limits) -> np.ndarray:
+    """Pixels with too few photons."""
+    shape = tests.mask.shape
+    dark = np.flatnonzero(tests.z_low < -limits.z)
+    response = tests.response(dark)
+    dead = dark[response <= limits.dead]
+    dark = dark[response <= limits.low]
+    alone = neighbour_mean(tests.z_low, _places(dark, shape)) > -REGION_Z
+    # Dead pixels do not excuse each other, but the shadow around them would
+    dead = dead[small_regions(dead, shape)]
+    others = neighbour_mean(tests.z_low, _places(dead, shape), without=dead)
+    return np.union1d(dark[alone], dead[others > -REGION_Z])
+
+
+def _bright(
+    tests: PanelTests, limits: Limits, high: np.ndarray, predicted: np.ndarray | None
+) -> np.ndarray:
+    """Pixels with too many photons in the calmer parts of the series."""
+    found = np.flatnonzero(tests.z_high > limits.z)
+    found = found[tests.response(found) >= limits.high]
+    at = _places(found, tests.mask.shape)
+    by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at)
+    single = neighbour_mean(tests.z_high, at) < REGION_Z
+    return found[single & (tests.excess(found) > by_spots)]
+
+
+def _scattering(
+    tests: PanelTests, limits: Limits, high: np.ndarray, predicted: np.ndarray | None
+) -> np.ndarray:
+    """Pixels with too much scatter in the calmer parts of the series."""
+    found = np.flatnonzero(tests.z_scatter > limits.z)
+    found = found[tests.scatter(found) > limits.scatter]
+    at = _places(found, tests.mask.shape)
+    by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at) ** 2
+    single = neighbour_mean(tests.z_scatter, at) < REGION_Z
+    return found[single & (tests.excess_scatter(found) > by_spots)]
+
+
+def _flank(tests: PanelTests, high: np.ndarray, at: Places) -> np.ndarray:
+    """What a flank of a spot may leave in the sums: it is below the limit."""
+    return SPOT_FLANK * (high[at] - tests.expected[at])
+
+
+def _outliers(tests: PanelTests, limits: Limits) -> np.ndarray:
     """Pixels that stand alone in many frames, which are not all near each other."""
-    n = sums.n_frames
-    alone = sums.n_isolated >= max(3, math.ceil(limits.share * n))
-    alone &= sums.n_isolated >= 0.4 * sums.n_outliers
-    lasting = sums.last_outlier - sums.first_outlier >= n // 4
+    sums, n = tests.sums, tests.sums.n_frames
+    least = max(3, math.ceil(limits.share * n))
     if n < MIN_FRAMES_BLOCKS:
-        return alone & (sums.n_isolated >= ALWAYS * n)
-    return alone & lasting
+        least = max(least, math.ceil(ALWAYS * n))
+    found = np.flatnonzero(sums.n_isolated >= least)
+    n_isolated, n_outliers, first, last, good = (
+        image.reshape(-1)[found]
+        for image in (
+            *(sums.n_isolated, sums.n_outliers),
+            *(sums.first_outlier, sums.last_outlier, tests.mask),
+        )
+    )
+    alone = good & (n_isolated >= 0.4 * n_outliers)
+    if n >= MIN_FRAMES_BLOCKS:
+        alone &= last - first >= n // 4
+    return found[alone]
 
 
-def small_regions(pixels: np.ndarray, largest: int = LARGEST_CLUSTER) -> np.ndarray:
-    """The pixels that are connected, corners included, to no more than so many."""
-    from scipy import ndimage
+def _constant(tests: PanelTests) -> np.ndarray:
+    """Pixels that may always have the same value."""
+    sums, n = tests.sums, tests.sums.n_frames
+    still = np.flatnonzero(sums.scatter == 0)
+    n_outliers, total, expected = (
+        image.reshape(-1)[still]
+        for image in (sums.n_outliers, sums.total, tests.expected)
+    )
+    still = still[(n_outliers == 0) & (total != 0) & (expected * n > 10)]
+    always = np.flatnonzero(sums.n_outliers >= ALWAYS * n)
+    found = np.union1d(still, always)
+    return found[tests.mask.reshape(-1)[found]]
 
-    if not pixels.any():
-        return pixels
-    labels, _ = ndimage.label(pixels, np.ones((3, 3)))
-    sizes = np.bincount(labels.reshape(-1))
-    return pixels & (sizes <= largest)[labels]
+
+def _places(index: np.ndarray, shape: tuple[int, int]) -> Places:
+    return np.divmod(index, shape[1])
+
+
+def small_regions(
+    index: np.ndarray, shape: tuple[int, int], largest: int = LARGEST_CLUSTER
+) -> np.ndarray:
+    """Which of some pixels are connected, corners included, to no more than so many.
+
+    Args:
+        index: Their flat indices, rising, int array (n,).
+        shape: Of the panel, (slow, fast).
+        largest: Most pixels in a region that is small.
+
+    Returns:
+        Bool array (n,).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(index):
+        return np.zeros(0, bool)
+    n, width = len(index), shape[1]
+    fast = index % width
+    pairs = []
+    # The other four neighbours see it from their side
+    for slow_step, fast_step in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        target = index + slow_step * width + fast_step
+        other = np.searchsorted(index, target).clip(max=n - 1)
+        met = (index[other] == target) & (0 <= fast + fast_step)
+        met &= fast + fast_step < width
+        pairs.append(np.stack([np.flatnonzero(met), other[met]]))
+    ends = np.concatenate(pairs, axis=1)
+    graph = coo_matrix((np.ones(ends.shape[1], np.int8), ends), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    return np.bincount(labels)[labels] <= largest
 
 
 def worst_and_neighbours(
@@ -253,14 +327,13 @@ def worst_and_neighbours(
     """
     n_slow, n_fast = tests.mask.shape
     chosen = []
-    for which, how_bad in (
+    for index, how_bad in (
         (suspects.low, tests.z_low),
         (suspects.high, tests.z_high),
         (suspects.scatter, tests.z_scatter),
         (suspects.outlier, tests.sums.n_isolated),
         (suspects.constant, tests.sums.n_outliers),
     ):
-        index = np.flatnonzero(which)
         badness = np.abs(np.nan_to_num(how_bad.reshape(-1)[index]))
         chosen.append(index[np.argsort(badness)[-n:]])
     slow, fast = np.divmod(np.unique(np.concatenate(chosen)), n_fast)

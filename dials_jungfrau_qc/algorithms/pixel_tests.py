@@ -14,7 +14,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dials_jungfrau_qc.algorithms.local_expectation import ARC, Arcs, ring_arcs
+from dials_jungfrau_qc.algorithms.local_expectation import (
+    ARC,
+    Arcs,
+    median,
+    ring_arcs,
+    robust_scatter,
+)
 from dials_jungfrau_qc.algorithms.pixel_statistics import PixelSums, n_trimmed
 
 # Rows that are tested together: a few squares of arcs, and more than the side of a chip
@@ -22,7 +28,7 @@ STRIP = 288
 # An arc is taken to have at least so many photons a pixel in all frames together
 FEWEST_PHOTONS = 3.0
 # Standard deviations up to which distributions are taken as normal
-NEAR = 1.5
+NEAR = 2.5
 # A pixel that is an outlier in more than this share of the frames always is
 ALWAYS = 0.9
 # Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
@@ -48,42 +54,93 @@ class PanelTests:
         sums: What was tested.
         mask: True where the pixel is good as far as was known.
         expected: Photons a frame that the arc has.
-        response: Photons of the pixel relative to the arc.
-        z_low: Standard deviations of its sum from that of the arc.
+        usual: Photons of the arc in all frames together, without the brightest blocks.
+        normal: Variance over mean of the arc, without the blocks that scatter most.
+        z_low: Standard deviations of the pixel's sum from that of the arc.
         z_high: The same without the brightest blocks of time.
-        scatter: Variance over mean, relative to the arc.
-        z_scatter: Its standard deviations from 1.
-        excess: Photons, all frames together, above the arc, without the brightest blocks.
-        excess_scatter: The same for the sum of squared deviations.
+        z_scatter: Standard deviations of variance over mean from that of the arc.
         skipped: The tests for which there were too few frames or photons, in words.
     """
 
     sums: PixelSums
     mask: np.ndarray
     expected: np.ndarray
-    response: np.ndarray
+    usual: np.ndarray
+    normal: np.ndarray
     z_low: np.ndarray
     z_high: np.ndarray
-    scatter: np.ndarray
     z_scatter: np.ndarray
-    excess: np.ndarray
-    excess_scatter: np.ndarray
     skipped: tuple[str, ...] = ()
+
+    def response(self, index: np.ndarray) -> np.ndarray:
+        """Photons of pixels, given by flat index, relative to the arc, shape (n,)."""
+        seen = self.sums.n_frames - self._at(self.sums.n_outliers, index).astype(float)
+        seen[seen < (1 - ALWAYS) * self.sums.n_frames] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (
+                self._at(self.sums.total, index) / seen / self._at(self.expected, index)
+            )
+
+    def excess(self, index: np.ndarray) -> np.ndarray:
+        """Photons above the arc without the brightest blocks, all frames together."""
+        return self.sums.bright(index) - self._at(self.usual, index)
+
+    def scatter(self, index: np.ndarray) -> np.ndarray:
+        """Variance over mean relative to the arc, without the blocks that scatter most."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = self.sums.calm(index) / self._at(self.sums.total, index)
+            return relative / self._at(self.normal, index)
+
+    def excess_scatter(self, index: np.ndarray) -> np.ndarray:
+        """Sum of squared deviations above that of the arc, without the same blocks."""
+        normal = self._at(self.sums.total, index) * self._at(self.normal, index)
+        return self.sums.calm(index) - normal
+
+    @staticmethod
+    def _at(image: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return image.reshape(-1)[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelSample:
+    """Some of the good pixels of a panel, for distributions, arrays (n,).
+
+    Attributes:
+        index: Flat index.
+        response: Photons relative to the arc.
+        scatter: Variance over mean, relative to the arc.
+        step: Of how many pixels each is one.
+    """
+
+    index: np.ndarray
+    response: np.ndarray
+    scatter: np.ndarray
+    step: int
+
+
+def sample_pixels(tests: PanelTests, most: int) -> PixelSample:
+    """Take pixels from all over a panel, no more than so many."""
+    step = -(-tests.mask.size // most)
+    index = np.flatnonzero(tests.mask.reshape(-1)[::step]) * step
+    return PixelSample(index, tests.response(index), tests.scatter(index), step)
 
 
 def test_panel(
-    sums: PixelSums, mask: np.ndarray, angle: np.ndarray, run: Callable = map
+    sums: PixelSums,
+    mask: np.ndarray,
+    angle: Callable[[slice], np.ndarray],
+    run: Callable = map,
 ) -> PanelTests:
     """Compare every pixel of a panel with its arc, a strip of rows at a time.
 
     Args:
         sums: Over all frames.
         mask: True where the pixel is good as far as is known.
-        angle: What grows with the scattering angle, array [slow, fast].
+        angle: Gives what grows with the scattering angle for some rows, array
+            [slow, fast].
         run: Calls a function for each of some arguments, as map does; the map of a pool
             of threads does it faster.
     """
-
     # Filled by strips: strips that are kept to be put together take the memory twice
     images = {
         field.name: np.empty(mask.shape, np.float32)
@@ -92,10 +149,11 @@ def test_panel(
     }
 
     def test(rows: slice) -> None:
-        own = mask[rows]
-        strip = test_pixels(sums.rows(rows), own, ring_arcs(own, angle[rows]))
+        arcs = ring_arcs(mask[rows], angle(rows))
+        results = _test_arcs(sums.rows(rows), mask[rows], arcs)
         for name, image in images.items():
-            image[rows] = getattr(strip, name)
+            image[rows] = np.nan
+            image[rows].reshape(-1)[arcs.members] = results[name]
 
     n_rows = len(mask)
     edges = np.linspace(0, n_rows, max(1, n_rows // STRIP) + 1).astype(int)
@@ -105,62 +163,49 @@ def test_panel(
     return PanelTests(sums=sums, mask=mask, skipped=skipped, **images)
 
 
-def test_pixels(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> PanelTests:
-    """Compare every pixel of a panel with its arc.
+def _test_arcs(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> dict[str, np.ndarray]:
+    """Compare the pixels of arcs with the rest of their arc.
 
     Args:
         sums: Over all frames.
         mask: True where the pixel is good as far as is known.
-        arcs: Of the panel.
+        arcs: Of the same rows.
+
+    Returns:
+        The images of a PanelTests by name, shape (n, ARC) or (n, 1) for n arcs.
     """
-    n, trimmed = sums.n_frames, n_trimmed(sums.n_blocks)
+    n = sums.n_frames
     seen = n - sums.n_outliers.astype(np.float32)
-    unseen = ~mask | (seen < (1 - ALWAYS) * n)
-    seen[unseen] = np.nan
-    rate = sums.total / seen
-    median_rate = arcs.median(rate)
-    expected = arcs.spread(median_rate)
-    dispersion = _dispersion(sums, arcs)
-
+    seen[~mask | (seen < (1 - ALWAYS) * n)] = np.nan
+    seen, total, scatter = map(arcs.gather, (seen, sums.total, sums.scatter))
+    unseen = np.isnan(seen)
+    bright, calm = sums.bright(arcs.members), sums.calm(arcs.members)
+    bright[unseen] = calm[unseen] = np.nan
+    dispersion = _dispersion(total, scatter, n, sums.n_blocks)
+    rate = total / seen
+    expected = median(rate)
+    # Arcs may run along lines
+    lines = np.float32(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        lines = line_response(rate / expected)
-        if (lines != 1).any():
-            # Arcs may run along lines
-            expected = arcs.spread(arcs.median(rate / lines)) * lines
-        response = rate / expected
-    z_low = poisson_z(sums.total, expected * seen, dispersion)
-    bright = sums.total.copy()
-    for i in range(trimmed):
-        bright -= sums.largest[i]
-    bright[unseen] = np.nan
-    usual = arcs.spread(arcs.median(bright / lines)) * lines
-    z_high = poisson_z(bright, usual, dispersion)
-
-    calm = sums.scatter.copy()
-    for i in range(trimmed):
-        calm -= sums.largest_scatter[i]
-    calm[unseen] = np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = calm / np.where(sums.total > 0, sums.total, np.nan)
-        normal = arcs.median(relative)
+        image = line_response(arcs.image(rate / expected))
+        if (image != 1).any():
+            lines = arcs.gather(image)
+            expected = median(rate / lines) * lines
+        usual = median(bright / lines) * lines
+        relative = calm / np.where(total > 0, total, np.nan)
+        normal = median(relative)
         normal[~(normal > 0)] = np.nan
-        normal = arcs.spread(normal)
-        scatter = relative / normal
-    degrees = (n - sums.n_blocks) * (1 - trimmed / max(sums.n_blocks, 1))
-    z_scatter = dispersion_z(scatter, rate, degrees)
-    return PanelTests(
-        sums=sums,
-        mask=mask,
-        expected=expected,
-        response=response,
-        z_low=standardised(z_low, arcs),
-        z_high=standardised(z_high, arcs),
-        scatter=scatter,
-        z_scatter=standardised(z_scatter, arcs),
-        excess=bright - usual,
-        excess_scatter=calm - sums.total * normal,
-        skipped=_skipped(n, median_rate),
-    )
+        relative /= normal
+    trimmed = n_trimmed(sums.n_blocks) / max(sums.n_blocks, 1)
+    degrees = (n - sums.n_blocks) * (1 - trimmed)
+    return {
+        "expected": expected,
+        "usual": usual,
+        "normal": normal,
+        "z_low": standardised(poisson_z(total, expected * seen, dispersion)),
+        "z_high": standardised(poisson_z(bright, usual, dispersion)),
+        "z_scatter": standardised(dispersion_z(relative, rate, degrees)),
+    }
 
 
 def line_response(response: np.ndarray) -> np.ndarray:
@@ -203,12 +248,13 @@ def line_response(response: np.ndarray) -> np.ndarray:
     return factors
 
 
-def _dispersion(sums: PixelSums, arcs: Arcs) -> np.ndarray:
-    """Variance over mean of each arc, at least that of photons."""
-    freedom = max(sums.n_frames - sums.n_blocks, 1) / max(sums.n_frames, 1)
-    total = arcs.median(sums.total)
-    scatter = arcs.median(sums.scatter) / freedom
-    return arcs.spread(np.maximum(scatter / np.maximum(total, 1), 1))
+def _dispersion(
+    total: np.ndarray, scatter: np.ndarray, n_frames: int, n_blocks: int
+) -> np.ndarray:
+    """Variance over mean of each arc, at least that of photons, shape (n, 1)."""
+    freedom = max(n_frames - n_blocks, 1) / max(n_frames, 1)
+    variance = median(scatter) / np.float32(freedom)
+    return np.maximum(variance / np.maximum(median(total), 1), 1)
 
 
 def _skipped(n: int, rates: np.ndarray) -> tuple[str, ...]:
@@ -245,18 +291,19 @@ def poisson_z(
         expected: Median counts of the arc.
         dispersion: Variance over mean, at least 1.
     """
-    counts, expected, dispersion = np.broadcast_arrays(counts, expected, dispersion)
     # In deep shadow the median of an arc is 0 while its mean is not
-    mean = np.maximum(expected, FEWEST_PHOTONS)
+    mean = np.maximum(expected, np.float32(FEWEST_PHOTONS))
     positive = np.maximum(counts, 0)
     with np.errstate(invalid="ignore"):
         z = (positive - mean) / np.sqrt(mean * dispersion)
         far = np.abs(z) > NEAR
+    mean, dispersion = (np.broadcast_to(x, z.shape) for x in (mean, dispersion))
     # The logarithm takes its time, and near the middle it changes nothing
     x, mu = positive[far].astype(np.float64), mean[far].astype(np.float64)
     deviance = x * np.log(np.maximum(x, 1e-9) / mu) - x + mu
     z[far] = np.sign(x - mu) * np.sqrt(2 * np.maximum(deviance, 0) / dispersion[far])
-    return z / np.float32(math.sqrt(1 + np.pi / 2 / ARC))
+    z /= np.float32(math.sqrt(1 + np.pi / 2 / ARC))
+    return z
 
 
 def dispersion_z(ratio: np.ndarray, rate: np.ndarray, degrees: float) -> np.ndarray:
@@ -295,13 +342,16 @@ def _least_rate(degrees: float) -> float:
     return 4 / (largest - 8) if largest > 8 else math.inf
 
 
-def standardised(z: np.ndarray, arcs: Arcs) -> np.ndarray:
+def standardised(z: np.ndarray) -> np.ndarray:
     """Divide by how much pixels really scatter, where that is more than it should be.
 
     Pixels differ in gain, and arcs on the edge of a shadow hold both lit and dark ones.
+
+    Args:
+        z: Of the pixels of each arc, shape (n, ARC); changed.
     """
-    _, scatter = arcs.median_and_scatter(z)
+    scatter = robust_scatter(z)
     known = scatter[np.isfinite(scatter)]
-    usual = max(1.0, float(np.median(known))) if known.size else 1.0
-    scatter = np.where(scatter > EDGE_SCATTER * usual, scatter, usual)
-    return z / arcs.spread(scatter)
+    usual = np.float32(max(1.0, float(np.median(known))) if known.size else 1.0)
+    z /= np.where(scatter > EDGE_SCATTER * usual, scatter, usual)
+    return z

@@ -15,7 +15,8 @@ from dials_jungfrau_qc.algorithms.value_counts import (
 )
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.experiments import experiment_info, load_experiments
-from dials_jungfrau_qc.io.frames import FrameReader, map_frames, open_frames
+from dials_jungfrau_qc.io.frame_sharing import map_frames
+from dials_jungfrau_qc.io.frames import FrameReader, open_frames
 from dials_jungfrau_qc.io.reflection_groups import Group, group_suffix
 from dials_jungfrau_qc.io.spot_pixels import SpotPixels, recorded_transmission
 

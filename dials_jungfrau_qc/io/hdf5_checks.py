@@ -103,31 +103,6 @@ def check_chunk(dataset: h5py.Dataset, where: tuple[int, ...]) -> None:
             raise ValueError(_too_much(dataset, says, expected))
 
 
-def inflate(dataset: h5py.Dataset, packed: bytes) -> bytes:
-    """Unpack a chunk of deflate, to the size of a chunk and not beyond.
-
-    Args:
-        dataset: The data set that it is of.
-        packed: The chunk as it is in the file.
-
-    Raises:
-        ValueError: It holds another number of bytes, or is damaged.
-    """
-    expected = chunk_bytes(dataset)
-    stream = zlib.decompressobj()
-    try:
-        content = stream.decompress(packed, expected)
-        more = stream.decompress(stream.unconsumed_tail, 1)
-    except zlib.error as e:
-        raise ValueError(f"{dataset.name}: a chunk is damaged ({e})") from e
-    if more or len(content) != expected or not stream.eof:
-        raise ValueError(
-            f"{dataset.name}: a chunk holds {'more' if more else 'less'} than "
-            f"{_readable(expected)}: the file is damaged"
-        )
-    return content
-
-
 def _check_inflated(dataset: h5py.Dataset, packed: bytes, expected: int) -> None:
     stream, size = zlib.decompressobj(), 0
     try:

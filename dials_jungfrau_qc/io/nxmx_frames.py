@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dials_jungfrau_qc.io.chunk_unpacking import Unpacker, unpacker
 from dials_jungfrau_qc.io.errors import FrameError
 from dials_jungfrau_qc.io.hdf5_checks import (
-    DEFLATE,
     MAX_CHUNK_BYTES,
-    SHUFFLE,
     check_chunk,
     check_chunk_shape,
-    filters,
-    inflate,
 )
 
 if TYPE_CHECKING:
@@ -170,33 +167,13 @@ class NXmxReader:
         if buffer is None or buffer.dtype != handle.dtype:
             buffer = np.empty(self._layout.frame_shape, handle.dtype)
         self._buffers.append(buffer)
-        if dataset.inflate:
-            self._inflate(handle, index, buffer)
-        else:
+        packed = dataset.packed(index) if dataset.unpack else None
+        if packed is None:
             dataset.check(index)
             handle.read_direct(buffer, np.s_[index])
-        return _as_dxtbx(buffer)
-
-    @staticmethod
-    def _inflate(handle: h5py.Dataset, index: int, buffer: np.ndarray) -> None:
-        """Unpack a frame that is one chunk, to its size and not beyond."""
-        try:
-            skipped, packed = handle.id.read_direct_chunk((index, 0, 0))
-        # HDF5 says so of a chunk that was never written, which holds the fill value
-        except (OSError, RuntimeError):
-            handle.read_direct(buffer, np.s_[index])
-            return
-        if skipped:
-            handle.read_direct(buffer, np.s_[index])
-            return
-        content = np.frombuffer(inflate(handle, packed), np.uint8)
-        target = buffer.reshape(-1).view(np.uint8)
-        if SHUFFLE in filters(handle):
-            # The first bytes of all pixels come first, then the second, and so on
-            size = handle.dtype.itemsize
-            target.reshape(-1, size)[:] = content.reshape(size, -1).T
         else:
-            target[:] = content
+            dataset.unpack(packed, buffer)
+        return _as_dxtbx(buffer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,13 +183,13 @@ class _Dataset:
     Attributes:
         handle: The data set.
         has_holes: Whether frames were never written; HDF5 would read them as zeros.
-        inflate: Whether each frame is a chunk of deflate, which is unpacked here: HDF5
-            makes room for whatever comes out of it.
+        unpack: How to unpack a frame that is one chunk without HDF5, which takes longer
+            and makes room for whatever comes out of it. None where HDF5 has to.
     """
 
     handle: h5py.Dataset
     has_holes: bool
-    inflate: bool
+    unpack: Unpacker | None
 
     @classmethod
     def of(cls, handle: h5py.Dataset) -> _Dataset:
@@ -226,11 +203,17 @@ class _Dataset:
                 [-(-n // c) for n, c in zip(handle.shape[1:], handle.chunks[1:])]
             )
             has_holes = handle.id.get_num_chunks() < handle.shape[0] * per_frame
-        inflate = handle.chunks == (1, *handle.shape[1:]) and filters(handle) in (
-            (DEFLATE,),
-            (SHUFFLE, DEFLATE),
-        )
-        return cls(handle, has_holes, inflate)
+        is_whole = handle.chunks == (1, *handle.shape[1:])
+        return cls(handle, has_holes, unpacker(handle) if is_whole else None)
+
+    def packed(self, index: int) -> bytes | None:
+        """The chunk of a frame as it is in the file; None if it went through no filter."""
+        try:
+            skipped, packed = self.handle.id.read_direct_chunk((index, 0, 0))
+        # HDF5 says so of a chunk that was never written, which holds the fill value
+        except (OSError, RuntimeError):
+            return None
+        return None if skipped else packed
 
     def check(self, index: int) -> None:
         """See that the chunks of a frame hold what they should; raises ValueError."""

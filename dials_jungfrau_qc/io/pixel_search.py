@@ -7,6 +7,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -32,17 +33,25 @@ from dials_jungfrau_qc.algorithms.pixel_suspects import (
     find_suspects,
     worst_and_neighbours,
 )
-from dials_jungfrau_qc.algorithms.pixel_tests import PanelTests, test_panel
+from dials_jungfrau_qc.algorithms.pixel_tests import (
+    PixelSample,
+    sample_pixels,
+    test_panel,
+)
 from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
 from dials_jungfrau_qc.io.errors import FrameError, InputError
-from dials_jungfrau_qc.io.frames import FrameReader, FrameSource, Unreadable, map_frames
+from dials_jungfrau_qc.io.frame_sharing import Unreadable, map_frames
+from dials_jungfrau_qc.io.frames import FrameReader, FrameSource
+from dials_jungfrau_qc.io.processes import FORKS, shared_lock, shared_zeros
 from dials_jungfrau_qc.io.sweeps import Sweep
 
 # Frames for the background, for the second look, and added up together
 N_SAMPLES = 4
 N_LOOKS = 40
 DEPTH = 4
+# Pixels of a panel that make its distributions
+MAX_SAMPLED = 500_000
 
 Frames = Iterator[tuple[int, FrameReader, list[np.ndarray]]]
 Trusted = tuple[float, float]
@@ -54,15 +63,17 @@ class SweepResult:
 
     Attributes:
         bad: The bad pixels of each panel.
-        tests: The statistics of each panel.
+        sampled: The statistics of some pixels of each panel.
         looks: Values in some frames of the suspects of each panel, and of the
             neighbours of the worst.
+        skipped: The tests that were left out, in words.
         unreadable: Frames that could not be read.
     """
 
     bad: list[BadPixels]
-    tests: list[PanelTests]
+    sampled: list[PixelSample]
     looks: list[Look]
+    skipped: tuple[str, ...]
     unreadable: Unreadable
 
 
@@ -100,23 +111,13 @@ def search_sweep(
         for i, mask in enumerate(source.masks)
     ]
     del samples
-    blocks = np.array_split(np.arange(source.n_frames), n_blocks(source.n_frames))
-    parts, unreadable = map_frames(
-        source,
-        functools.partial(_add_up, backgrounds, trusted, blocks, predicted),
-        nproc,
-        groups=blocks,
-        depth=DEPTH,
-        max_unreadable=max_unreadable,
-        progress=progress,
-        merge=_merged,
+    sums, unreadable = add_up(
+        source, backgrounds, trusted, nproc, max_unreadable, progress, predicted
     )
-    (sums,) = parts
-    del parts
     with ThreadPoolExecutor(nproc) as pool:
         tests = [
-            test_panel(own, mask, angle, pool.map)
-            for own, mask, angle in zip(sums, source.masks, scattering_angles(sweep))
+            test_panel(own, mask, functools.partial(_angle, sweep, i), pool.map)
+            for i, (own, mask) in enumerate(zip(sums, source.masks))
         ]
     suspects = [
         find_suspects(test, limits, background.high, spots and spots.frame_counts())
@@ -127,17 +128,20 @@ def search_sweep(
     looks = second_look(
         source,
         [
-            np.union1d(np.flatnonzero(suspect.any), worst_and_neighbours(test, suspect))
+            np.union1d(suspect.index, worst_and_neighbours(test, suspect))
             for test, suspect in zip(tests, suspects)
         ],
         nproc,
         max_unreadable,
     )
     bad = [
-        classify(test, suspect, look.at(np.flatnonzero(suspect.any)), limits, limit)
+        classify(test, suspect, look.at(suspect.index), limits, limit)
         for test, suspect, look, limit in zip(tests, suspects, looks, trusted)
     ]
-    return SweepResult(bad, tests, looks, unreadable)
+    # The statistics of all pixels take more memory than there is for several sweeps
+    sampled = [sample_pixels(test, MAX_SAMPLED) for test in tests]
+    skipped = tuple(dict.fromkeys(r for test in tests for r in test.skipped))
+    return SweepResult(bad, sampled, looks, skipped, unreadable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,11 +227,7 @@ def search(
         panels=[combine_sweeps(panel, rule) for panel in zip(*bad)],
         sweeps=found,
         numbers=[sweep.source.numbers for sweep in sweeps],
-        skipped=[
-            tuple(dict.fromkeys(r for test in result.tests for r in test.skipped))
-            for result in found
-        ]
-        or [() for _ in sweeps],
+        skipped=[result.skipped for result in found] or [() for _ in sweeps],
     )
 
 
@@ -244,10 +244,11 @@ def read_samples(source: FrameSource, places: Iterable[int]) -> list[list[np.nda
         InputError: None of them can be read.
     """
     samples, error = [], None
-    with source.open() as reader:
+    places = list(places)
+    with source.open(len(places)) as reader:
         for k in places:
             try:
-                samples.append([panel.copy() for panel in reader.read(int(k))])
+                samples.append(reader.read(int(k)))
             except FrameError as e:
                 error = e
     if not samples:
@@ -255,26 +256,93 @@ def read_samples(source: FrameSource, places: Iterable[int]) -> list[list[np.nda
     return samples
 
 
-def scattering_angles(sweep: Sweep) -> Iterator[np.ndarray]:
-    """What grows with the scattering angle of the pixels of each panel."""
-    for mask, d_matrix, pixel_size in zip(
-        sweep.source.masks, sweep.d_matrices, sweep.pixel_sizes
-    ):
-        yield scattering_angle(d_matrix, sweep.s0, mask.shape, pixel_size)
+def _angle(sweep: Sweep, panel: int, rows: slice) -> np.ndarray:
+    """What grows with the scattering angle of the pixels of some rows of a panel."""
+    return scattering_angle(
+        sweep.d_matrices[panel],
+        sweep.s0,
+        sweep.source.panel_shapes[panel],
+        sweep.pixel_sizes[panel],
+        rows,
+    )
 
 
-def _add_up(
+def add_up(
+    source: FrameSource,
+    backgrounds: Sequence[Background],
+    trusted: Sequence[Trusted],
+    nproc: int = 1,
+    max_unreadable: float = 0.1,
+    progress: Callable[[int], None] | None = None,
+    predicted: Sequence[PredictedSpots] = (),
+) -> tuple[list[PixelSums], Unreadable]:
+    """Add up all frames of a source.
+
+    Args:
+        source: The frames.
+        backgrounds: Of each panel.
+        trusted: Lowest and highest trusted value of each panel.
+        nproc: Number of processes, which take blocks of time.
+        max_unreadable: Largest share of frames that may be unreadable.
+        progress: Called with numbers of frames done.
+        predicted: Spots on each panel, if any are known.
+
+    Returns:
+        The sums of each panel, and the frames that could not be read.
+
+    Raises:
+        InputError: Too many frames cannot be read.
+    """
+    blocks = np.array_split(np.arange(source.n_frames), n_blocks(source.n_frames))
+    shared = lock = None
+    if FORKS or nproc == 1:
+        zeros = np.zeros if nproc == 1 else shared_zeros
+        shared = [PixelSums.empty(shape, zeros) for shape in source.panel_shapes]
+        lock = shared_lock()
+    parts, unreadable = map_frames(
+        source,
+        functools.partial(
+            _add_blocks, shared, lock, backgrounds, trusted, blocks, predicted
+        ),
+        nproc,
+        groups=blocks,
+        depth=DEPTH,
+        max_unreadable=max_unreadable,
+        progress=progress,
+        merge=_merged,
+    )
+    (added,) = parts
+    if shared is None:
+        return added.sums, unreadable
+    for sums in shared:
+        sums.n_frames, sums.n_blocks = added.n_frames, added.n_blocks
+    return shared, unreadable
+
+
+@dataclasses.dataclass
+class _Added:
+    """What a process has added up; the sums of each panel unless they are shared."""
+
+    n_frames: int
+    n_blocks: int
+    sums: list[PixelSums] | None
+
+
+def _add_blocks(
+    shared: Sequence[PixelSums] | None,
+    lock: Any,
     backgrounds: Sequence[Background],
     trusted: Sequence[Trusted],
     blocks: Sequence[np.ndarray],
     predicted: Sequence[PredictedSpots],
     frames: Frames,
-) -> list[PixelSums]:
+) -> _Added:
     """Work of one process: sums over its frames, block by block."""
+    longest = max(map(len, blocks))
     accumulators = [
-        PixelAccumulator(background, limit, spots)
-        for background, limit, spots in itertools.zip_longest(
-            backgrounds, trusted, predicted
+        PixelAccumulator(background, limit, spots, longest, sums, lock)
+        for background, limit, spots, sums in itertools.zip_longest(
+            backgrounds, trusted, predicted, shared or ()
         )
     ]
     last = np.array([block[-1] for block in blocks])
@@ -300,14 +368,17 @@ def _add_up(
         add_waiting()
     for accumulator in accumulators:
         accumulator.end_block()
-    return [accumulator.sums for accumulator in accumulators]
+    sums = [accumulator.sums for accumulator in accumulators]
+    return _Added(sums[0].n_frames, sums[0].n_blocks, None if shared else sums)
 
 
-def _merged(sums: list[PixelSums], later: list[PixelSums]) -> list[PixelSums]:
-    """The sums of two shares of the frames, in the memory of the first."""
-    for own, other in zip(sums, later):
+def _merged(added: _Added, later: _Added) -> _Added:
+    """What two processes have added up, in the memory of the first."""
+    for own, other in zip(added.sums or (), later.sums or ()):
         own.merge(other)
-    return sums
+    added.n_frames += later.n_frames
+    added.n_blocks += later.n_blocks
+    return added
 
 
 def second_look(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import multiprocessing
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.interruption import begin_worker
@@ -17,8 +20,27 @@ Result = TypeVar("Result")
 
 WORKER_DIED = "a process died, perhaps for lack of memory: try a smaller nproc"
 
+# Where workers are copies of the running process, memory can be shared with them
+FORKS = sys.platform == "linux"
+
 # What a worker works on, in a worker process
 _work: list[tuple] = []
+
+
+def shared_zeros(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array of zeros that this process and workers it starts later write to together.
+
+    Only where FORKS; elsewhere workers get copies.
+    """
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64))
+    memory = mmap.mmap(-1, max(1, size * dtype.itemsize))
+    return np.frombuffer(memory, dtype, size).reshape(shape)
+
+
+def shared_lock() -> Any:
+    """A lock between this process and workers that it starts later."""
+    return multiprocessing.get_context("fork" if FORKS else None).Lock()
 
 
 def run_in_processes(
@@ -131,7 +153,7 @@ def _process_pool(
     Left by an exception they are ended, whatever they are at. That one of them died is
     told in the words of died.
     """
-    method = "fork" if sys.platform == "linux" else None
+    method = "fork" if FORKS else None
     executor = ProcessPoolExecutor(
         nproc,
         multiprocessing.get_context(method),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
-from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
+from dials_jungfrau_qc.io.pixel_search import Findings
 from dials_jungfrau_qc.report.plots import COLOURS, Plots, line_style
 
 SYMBOLS = (
@@ -24,8 +24,6 @@ SYMBOLS = (
 )
 # More points than this a kind make a page slow to open
 MAX_POINTS = 5000
-# Good pixels that a distribution is made of, about; rows are left out of larger panels
-MAX_DRAWN = 1_000_000
 # Pixels of each kind whose values are drawn
 N_TRACES = 2
 # Gap between panels in the drawing, pixels
@@ -105,8 +103,6 @@ def detector_plot(
 
 def distribution_plots(findings: Findings, limits: Limits) -> Plots:
     """Distributions of the tests over all pixels, the bad ones apart, with the limits."""
-    result = findings.sweeps[0]
-    bad = [~findings_mask for findings_mask in findings.bad_masks()]
     plots: Plots = {}
     for key, title, quantity, axis, thresholds, helptext in (
         (
@@ -137,16 +133,21 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
         ),
     ):
         edges = np.concatenate([[0], np.geomspace(0.02, 50, 200)])
+        good = bad = np.zeros(len(edges) - 1, int)
+        for sample, panel in zip(findings.sweeps[0].sampled, findings.panels):
+            pixels = panel.pixels
+            is_good = ~np.isin(sample.index, pixels.index)
+            good = good + sample.step * _counts(
+                getattr(sample, quantity)[is_good], edges
+            )
+            with np.errstate(divide="ignore", invalid="ignore"):
+                of_bad = {
+                    "response": pixels.mean / pixels.expected,
+                    "scatter": pixels.variance_ratio,
+                }
+            bad = bad + _counts(of_bad[quantity], edges)
         data = []
-        for index, (name, want_bad) in enumerate((("good", False), ("bad", True))):
-            counts = np.zeros(len(edges) - 1, int)
-            for test, good in zip(result.tests, bad):
-                chosen = test.mask & (good != want_bad)
-                # There are enough good pixels
-                step = 1 if want_bad else max(1, test.mask.size // MAX_DRAWN)
-                values = getattr(test, quantity)[::step][chosen[::step]]
-                values = np.clip(values[np.isfinite(values)], 0, 49.9)
-                counts += step * np.histogram(values, edges)[0]
+        for index, (name, counts) in enumerate((("good", good), ("bad", bad))):
             centres = (edges[1:] + edges[:-1]) / 2
             data.append(
                 {
@@ -175,6 +176,12 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
             "help": helptext,
         }
     return plots
+
+
+def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many of the values that are known lie between edges, the last of them to infinity."""
+    values = np.clip(values[np.isfinite(values)], 0, 0.999 * edges[-1])
+    return np.histogram(values, edges)[0]
 
 
 def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
@@ -218,11 +225,10 @@ def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
 def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:
     """Values of the worst pixels over the series with the mean of their neighbours."""
     plots: Plots = {}
-    result, numbers = findings.sweeps[0], findings.numbers[0]
     for kind in words:
         data: list[dict[str, Any]] = []
-        for i, panel in enumerate(result.bad):
-            data += _traces(result, i, kind, numbers, N_TRACES - len(data) // 2)
+        for i in range(len(findings.panels)):
+            data += _traces(findings, i, kind, N_TRACES - len(data) // 2)
             if len(data) >= 2 * N_TRACES:
                 break
         if not data:
@@ -243,12 +249,11 @@ def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:
     return plots
 
 
-def _traces(
-    result: SweepResult, panel: int, kind: str, numbers: np.ndarray, n: int
-) -> list[dict[str, Any]]:
+def _traces(findings: Findings, panel: int, kind: str, n: int) -> list[dict[str, Any]]:
     """Traces of the worst pixels of a panel whose neighbours were looked at too."""
+    result, numbers = findings.sweeps[0], findings.numbers[0]
     bad, look = result.bad[panel], result.looks[panel]
-    n_slow, n_fast = result.tests[panel].mask.shape
+    n_slow, n_fast = findings.masks[panel].shape
     looked_at = np.zeros(n_slow * n_fast, bool)
     looked_at[look.index] = True
     order = np.argsort(-(np.abs(bad.z) + 100 * bad.share), kind="stable")

@@ -56,6 +56,7 @@ def test_outliers_of_predicted_spots_do_not_stand_alone():
     accumulator = PixelAccumulator(background, trusted, spots([10], [5], [5], [6]))
 
     accumulator.add(list(frames), range(20))
+    accumulator.end_block()
 
     sums = accumulator.sums
     assert sums.n_outliers[10, 5] == sums.n_outliers[30, 20] == 3

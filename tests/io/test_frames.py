@@ -1,41 +1,20 @@
 from __future__ import annotations
 
-import functools
-import os
-
 import h5py
 import numpy as np
 import pytest
-from nxmx_files import geometry_of, write_nxmx
+from nxmx_files import frames_of, geometry_of, imageset_of, write_nxmx
 
 from dxtbx import flumpy
 from dxtbx.format.image import ImageBool
-from dxtbx.model.experiment_list import ExperimentListFactory
 
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.frames import (
     DxtbxFrames,
     TrustedRange,
-    map_frames,
     open_frames,
 )
 from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout
-
-N = 5
-
-
-def frames_of(shape, n=N, seed=0):
-    """Photons, with every value in them that somebody uses as a sentinel."""
-    rng = np.random.default_rng(seed)
-    frames = rng.poisson(2.0, (n, *shape)).astype(np.int32)
-    sentinels = [-1, -2, 0, 32767, 2**31 - 1, 2**31 - 2, -(2**31), -(2**31) + 1, 100]
-    frames[:, 3, : len(sentinels)] = sentinels
-    return frames
-
-
-def imageset_of(*paths):
-    experiments = ExperimentListFactory.from_filenames([str(path) for path in paths])
-    return experiments[0].imageset
 
 
 def assert_equal_to_dxtbx(source, imageset):
@@ -262,156 +241,9 @@ def test_nothing_is_trusted_in_an_empty_range():
     assert not TrustedRange(1e12, 1e13, True).valid(np.arange(9, dtype=np.int32)).any()
 
 
-# --- several processes, and files that are not as they should be -------------------
-
-
-def add_up(frames):
-    """Numbers and sum of the frames of a share."""
-    numbers, total = [], 0
-    for k, reader, panels in frames:
-        numbers.append(int(reader.source.numbers[k]))
-        total += int(panels[0][100:].sum())
-    return numbers, total
-
-
-def die(frames):
-    for _ in frames:
-        os._exit(3)
-
-
-@pytest.mark.parametrize("nproc", [1, 2, 3, 99])
-def test_processes_share_the_frames(tmp_path, nproc):
-    frames = frames_of(geometry_of().shape)
-    source = open_frames(imageset_of(write_nxmx(tmp_path / "x.nxs", frames)))
-
-    results, unreadable = map_frames(source, add_up, nproc)
-
-    assert sum((numbers for numbers, _ in results), []) == [1, 2, 3, 4, 5]
-    assert len(results) == min(nproc, 5)
-    assert sum(total for _, total in results) == frames[:, 100:].sum()
-    assert unreadable.numbers == ()
-
-
-def merged(first, later):
-    return first[0] + later[0], first[1] + later[1]
-
-
-@pytest.mark.parametrize("nproc", [1, 3])
-def test_results_are_merged_in_the_order_of_the_frames(tmp_path, nproc):
-    frames = frames_of(geometry_of().shape)
-    path = write_nxmx(tmp_path / "x.nxs", frames, images_per_file=1)
-    source = open_frames(imageset_of(path))
-    (tmp_path / "x_data_000004.h5").unlink()
-
-    results, unreadable = map_frames(
-        source, add_up, nproc, max_unreadable=0.5, merge=merged
-    )
-
-    assert results == [([1, 2, 3, 5], frames[[0, 1, 2, 4], 100:].sum())]
-    assert unreadable.numbers == (4,)
-
-
-def test_progress_counts_frames(tmp_path):
-    source = open_frames(
-        imageset_of(write_nxmx(tmp_path / "x.nxs", frames_of((514, 1030))))
-    )
-    for nproc in (1, 2):
-        done = []
-        map_frames(source, add_up, nproc, progress=done.append)
-        assert sum(done) == 5
-
-
-def test_a_process_that_dies(tmp_path):
-    source = open_frames(
-        imageset_of(write_nxmx(tmp_path / "x.nxs", frames_of((514, 1030))))
-    )
-
-    with pytest.raises(InputError, match="died"):
-        map_frames(source, die, 2)
-
-
-def spoil(path, index):
-    """Overwrite the middle of a frame's compressed chunk."""
-    with h5py.File(path) as file:
-        chunk = file["/entry/data/data"].id.get_chunk_info_by_coord((index, 0, 0))
-    with open(path, "r+b") as stream:
-        stream.seek(chunk.byte_offset + chunk.size // 2)
-        stream.write(b"\x00" * 1000)
-
-
-@pytest.mark.parametrize("nproc", [1, 2])
-def test_a_frame_that_does_not_decompress_is_left_out(tmp_path, nproc):
-    frames = frames_of(geometry_of().shape)
-    path = write_nxmx(tmp_path / "x.nxs", frames)
-    spoil(path, 2)
-    source = open_frames(imageset_of(path))
-
-    with pytest.raises(InputError, match="1 of 5 images.*image 3"):
-        map_frames(source, add_up, nproc, max_unreadable=0.1)
-    results, unreadable = map_frames(source, add_up, nproc, max_unreadable=0.2)
-
-    assert sum((numbers for numbers, _ in results), []) == [1, 2, 4, 5]
-    assert unreadable.numbers == (3,)
-
-
-def test_frames_never_written_are_unreadable(tmp_path):
-    frames = frames_of(geometry_of().shape)
-    path = write_nxmx(tmp_path / "x.nxs", frames)
-    with h5py.File(path, "r+") as file:
-        del file["/entry/data/data"]
-        data = file["/entry/data"].create_dataset(
-            "data", frames.shape, "<i4", chunks=(1, *frames.shape[1:])
-        )
-        data[:3] = frames[:3]
-    source = open_frames(imageset_of(path))
-
-    _, unreadable = map_frames(source, add_up, max_unreadable=0.5)
-
-    assert unreadable.numbers == (4, 5)
-    assert "never written" in unreadable.reason
-
-
-def test_a_missing_data_file_is_no_file_of_zeros(tmp_path):
-    path = write_nxmx(
-        tmp_path / "x.nxs", frames_of(geometry_of().shape), images_per_file=2
-    )
-    (tmp_path / "x_data_000002.h5").unlink()
-    source = open_frames(imageset_of(path))
-
-    results, unreadable = map_frames(source, add_up, max_unreadable=0.5)
-
-    assert unreadable.numbers == (3, 4)
-    assert "x_data_000002.h5" in unreadable.reason
-
-
-def test_all_frames_unreadable(tmp_path):
-    path = write_nxmx(
-        tmp_path / "x.nxs", frames_of(geometry_of().shape, 2), images_per_file=2
-    )
-    source = open_frames(imageset_of(path))
-    (tmp_path / "x_data_000001.h5").unlink()
-
-    with pytest.raises(InputError, match="2 of 2 images"):
-        map_frames(source, add_up, max_unreadable=1.0)
-
-
 def test_reading_past_the_end(tmp_path):
     path = write_nxmx(tmp_path / "x.nxs", frames_of(geometry_of().shape, 1))
     layout = open_frames(imageset_of(path)).parts[0]
 
     with layout.open() as reader, pytest.raises(FrameError):
         reader.read(1)
-
-
-def test_work_may_be_partial(tmp_path):
-    source = open_frames(
-        imageset_of(write_nxmx(tmp_path / "x.nxs", frames_of((514, 1030), 2)))
-    )
-
-    results, _ = map_frames(source, functools.partial(scaled, 2), 2)
-
-    assert results == [2, 2]
-
-
-def scaled(factor, frames):
-    return factor * sum(1 for _ in frames)

@@ -11,10 +11,9 @@ from dials_jungfrau_qc.algorithms.bad_pixels import (
     Look,
     signal_pixels,
 )
-from dials_jungfrau_qc.algorithms.pixel_statistics import PixelSums
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
-from dials_jungfrau_qc.algorithms.pixel_tests import PanelTests
-from dials_jungfrau_qc.io.frames import Unreadable
+from dials_jungfrau_qc.algorithms.pixel_tests import PixelSample
+from dials_jungfrau_qc.io.frame_sharing import Unreadable
 from dials_jungfrau_qc.io.pixel_search import Findings, SweepResult
 from dials_jungfrau_qc.report.bad_pixel_plots import distribution_plots
 from dials_jungfrau_qc.report.bad_pixel_report import sections
@@ -27,15 +26,16 @@ def findings():
     """One bad pixel of which hardly anything is known."""
     bad: BadPixels = signal_pixels(np.array([45]), np.full(SHAPE, 20), 40)
     bad.kind[:] = "hot"
-    ones = np.ones(SHAPE, np.float32)
-    tests = PanelTests(PixelSums.empty(SHAPE), ones > 0, *[ones] * 8)
+    good = np.ones(SHAPE, bool)
+    ones = np.ones(good.size, np.float32)
+    sample = PixelSample(np.arange(good.size), ones, ones, 1)
     look = Look(np.array([45]), np.array([0, 1]), np.zeros((1, 2)))
     return Findings(
         method="statistics",
         panel_names=("panel",),
-        masks=(ones > 0,),
+        masks=(good,),
         panels=[CombinedPixels(bad, np.array([0]), np.array([1]))],
-        sweeps=[SweepResult([bad], [tests], [look], Unreadable())],
+        sweeps=[SweepResult([bad], [sample], [look], (), Unreadable())],
         numbers=[np.arange(1, 41)],
         skipped=[()],
     )

@@ -61,7 +61,7 @@ from dials_jungfrau_qc.io.bad_pixel_files import (
     nexus_bits,
 )
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.masks import mask_bytes, read_mask, write_nexus_mask
+from dials_jungfrau_qc.io.masks import mask_bytes, nexus_mask_bytes, read_mask
 from dials_jungfrau_qc.io.output import OutputFiles, envelope
 from dials_jungfrau_qc.io.pixel_search import Findings, search
 from dials_jungfrau_qc.io.predictions import predict_spots
@@ -279,11 +279,9 @@ def _write(
             directory / names.mask, mask_bytes(good_masks(findings, existing))
         )
     if names.nexus:
-        path = directory / names.nexus
-        try:
-            write_nexus_mask(output.path_for(path), nexus_bits(findings))
-        except OSError as e:
-            raise InputError(f"{path}: cannot be written: {e}") from e
+        output.write_bytes(
+            directory / names.nexus, nexus_mask_bytes(nexus_bits(findings))
+        )
     if names.table:
         output.write_text(directory / names.table, bad_pixel_lines(findings))
     if names.json:

@@ -23,6 +23,8 @@ from dials_jungfrau_qc.io.frames import open_frames
 from dials_jungfrau_qc.io.masks import mask_bytes
 from dials_jungfrau_qc.io.nexus_checks import check_nexus
 from dials_jungfrau_qc.io.reflection_file import open_reflection_file
+from dials_jungfrau_qc.io.sweeps import open_sweeps
+from dials_jungfrau_qc.io.transmissions import from_image_file
 
 SHAPE = geometry_of().shape
 MASK = "/entry/instrument/detector/pixel_mask"
@@ -242,3 +244,57 @@ def test_hdf5_table_whose_index_of_chunks_is_damaged(tmp_path):
 
     with pytest.raises(InputError, match="damaged"):
         list(open_reflection_file(path).iter_shoeboxes(np.arange(5)))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickles_among_images_are_not_run(in_tmp_path, protocol):
+    path = in_tmp_path / "x_01.img"
+    path.write_bytes(pickle.dumps({"a": Harm()}, protocol))
+
+    with pytest.raises(InputError, match="x_01.img: this is a pickle"):
+        open_sweeps([path], [])
+
+    assert not (in_tmp_path / CANARY).exists()
+
+
+def test_images_without_a_list_are_looked_at_first(sweep, in_tmp_path):
+    """A mask of terabytes, and one whose chunk unpacks to gigabytes."""
+    path = in_tmp_path / "x.nxs"
+    for edit, message in (
+        (lambda f: f.create_dataset(MASK, (2**20, 2**21), "<u4", chunks=(9, 9)), "TB"),
+        (packed_mask, "unpacks to"),
+    ):
+        with h5py.File(path, "r+") as file:
+            del file[MASK]
+            edit(file)
+        with pytest.raises(InputError, match=message):
+            open_sweeps([path], [])
+
+
+def packed_mask(file):
+    mask = file.create_dataset(MASK, SHAPE, "<u4", chunks=SHAPE, compression="gzip")
+    mask.id.write_direct_chunk((0, 0), deflate_bomb(1 << 29))
+
+
+ATTENUATOR = "/entry/instrument/attenuator/attenuator_transmission"
+
+
+@pytest.mark.parametrize("chunks", [(1 << 10,), (1 << 26,)])
+def test_transmissions_of_terabytes_are_not_read(tmp_path, chunks):
+    path = tmp_path / "x.nxs"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(ATTENUATOR, (2**40,), "f8", chunks=chunks, fillvalue=0.25)
+
+    # The first of many small chunks is as good as that of a file of the right size
+    assert from_image_file(str(path)) == (0.25 if chunks[0] < 1 << 20 else None)
+
+
+def test_transmission_in_a_chunk_that_unpacks_to_gigabytes(tmp_path):
+    path = tmp_path / "x.nxs"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            ATTENUATOR, (64,), "f8", chunks=(64,), compression="gzip"
+        )
+        data.id.write_direct_chunk((0,), deflate_bomb(1 << 29))
+
+    assert from_image_file(str(path)) is None

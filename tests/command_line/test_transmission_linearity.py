@@ -212,6 +212,7 @@ def test_unusable_reflections_are_counted(in_tmp_path, null):
         ("intensity.prf.variance", range(0, 5), 0.0),
         ("intensity.prf.value", range(5, 9), float("nan")),
         ("partiality", range(9, 12), 0.5),
+        ("xyzcal.px", range(12, 14), (1.0, 2.0, float("nan"))),
     ):
         column = reflections[name]
         for row in rows:
@@ -225,7 +226,7 @@ def test_unusable_reflections_are_counted(in_tmp_path, null):
     rejected = run(*files)["sweeps"][0]["n_rejected"]
 
     assert rejected["with a variance of 0 or less"] == 5
-    assert rejected["not finite"] == 4
+    assert rejected["not finite"] == 6
     assert rejected["partial"] == 3
     assert rejected["overloaded"] == 1
 
@@ -318,6 +319,38 @@ def test_not_integrated(in_tmp_path, null):
     reflections.as_file("integrated.refl")
 
     assert "integrated" in refused(*files)
+
+
+@pytest.mark.parametrize("options", [[], ["match=symmetry"]])
+def test_panels_that_the_detector_does_not_have(in_tmp_path, null, options):
+    files = write_series(in_tmp_path, null)
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    panels = reflections["panel"]
+    panels[3] = 7
+    reflections["panel"] = panels
+    reflections.as_file("integrated.refl")
+
+    message = refused(*files, *options)
+    assert "reflections on panel 7, and its detector has 1" in message
+
+
+@pytest.mark.parametrize(
+    "name,column",
+    [
+        ("partiality", flex.vec3_double),
+        ("entering", flex.double),
+        ("intensity.prf.value", flex.int),
+        ("zeta", flex.size_t),
+    ],
+)
+def test_columns_of_another_type(in_tmp_path, null, name, column):
+    files = write_series(in_tmp_path, null)
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    del reflections[name]
+    reflections[name] = column(len(reflections))
+    reflections.as_file("integrated.refl")
+
+    assert f"column '{name}' holds" in refused(*files)
 
 
 def test_nothing_is_left_half_written(in_tmp_path, null, monkeypatch):

@@ -1,7 +1,7 @@
 # "make help" lists what there is. Everything longer than a line or two is in tools/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-latest lint clean
+.PHONY: help install demo test test-latest lint docs clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value]"
@@ -29,6 +29,10 @@ test-latest: ## run every test under the latest DIALS, in an environment of its 
 
 lint: ## check style and formatting
 	@tools/lint.sh
+
+docs: ## make the pages of docs/ that follow from the programs
+	@tools/install.sh
+	@tools/docs.sh
 
 clean: ## delete what the other targets made, .venv included
 	rm -rf .venv .venv-latest .installed build demo *.egg-info .pytest_cache .ruff_cache .hypothesis

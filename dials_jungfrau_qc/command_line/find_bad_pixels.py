@@ -25,7 +25,7 @@ Examples::
 
   dials.find_bad_pixels data_master.h5 nproc=8
 
-  dials.find_bad_pixels imported.expt image_range=1,600 output.mask=pixels.mask
+  dials.find_bad_pixels imported.expt image_range=1,20 output.mask=pixels.mask
 
   dials.find_bad_pixels indexed.expt nproc=8
 

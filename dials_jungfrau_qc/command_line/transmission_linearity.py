@@ -20,7 +20,7 @@ Examples::
 
   dials.transmission_linearity integrated.expt integrated.refl
 
-  dials.transmission_linearity integrated.expt integrated.refl transmission=0.064,0.127,1
+  dials.transmission_linearity integrated.expt integrated.refl transmission=0.06,0.13,0.25,0.5,1
 
   dials.transmission_linearity low.expt low.refl high.expt high.refl reference=1
 

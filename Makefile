@@ -1,7 +1,7 @@
 # "make help" lists what there is. Everything longer than a line or two is in tools/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-latest lint docs clean
+.PHONY: help install demo test test-latest lint clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value]"
@@ -30,6 +30,7 @@ test-latest: ## run every test under the latest DIALS, in an environment of its 
 lint: ## check style and formatting
 	@tools/lint.sh
 
+.PHONY: docs
 docs: ## make the pages of docs/ that follow from the programs
 	@tools/install.sh
 	@tools/docs.sh

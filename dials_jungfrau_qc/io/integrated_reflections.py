@@ -178,15 +178,6 @@ class _Columns:
                 f"{n_rows}" + (f" ({reasons})" if reasons else "")
             )
         geometry = {name: column[rows] for name, column in self._geometry.items()}
-        n_panels = len(experiment.panel_sizes)
-        # Unsigned, so that a damaged one is large and never negative
-        highest = int(geometry["panel"].max())
-        if highest >= n_panels:
-            raise InputError(
-                f"{self._table.path}: experiment {index} has reflections on panel "
-                f"{highest}, and its detector has {n_panels}: give the .expt that was "
-                "written with it"
-            )
         correction = np.full(len(rows), np.nan)
         if self._optional["lp"] is not None:
             correction = self._optional["lp"][rows].copy()
@@ -230,11 +221,7 @@ class _Columns:
             != _FLAG[self._kind],
             "overloaded": flags & _OVERLOADED != 0,
             "with untrusted pixels": flags & _BAD_FOREGROUND != 0,
-            "not finite": ~(
-                np.isfinite(value)
-                & np.isfinite(variance)
-                & np.isfinite(self._geometry["xyzcal.px"][rows, 2])
-            ),
+            "not finite": ~(np.isfinite(value) & np.isfinite(variance)),
             "with a variance of 0 or less": ~(variance > 0),
             "partial": (
                 np.zeros(len(rows), dtype=bool)

@@ -212,7 +212,6 @@ def test_unusable_reflections_are_counted(in_tmp_path, null):
         ("intensity.prf.variance", range(0, 5), 0.0),
         ("intensity.prf.value", range(5, 9), float("nan")),
         ("partiality", range(9, 12), 0.5),
-        ("xyzcal.px", range(12, 14), (1.0, 2.0, float("nan"))),
     ):
         column = reflections[name]
         for row in rows:
@@ -226,7 +225,7 @@ def test_unusable_reflections_are_counted(in_tmp_path, null):
     rejected = run(*files)["sweeps"][0]["n_rejected"]
 
     assert rejected["with a variance of 0 or less"] == 5
-    assert rejected["not finite"] == 6
+    assert rejected["not finite"] == 4
     assert rejected["partial"] == 3
     assert rejected["overloaded"] == 1
 
@@ -319,6 +318,20 @@ def test_not_integrated(in_tmp_path, null):
     reflections.as_file("integrated.refl")
 
     assert "integrated" in refused(*files)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_positions_that_are_none_match_nothing(in_tmp_path, null, value):
+    files = write_series(in_tmp_path, null)
+    before = run(*files)["sweeps"][0]["n_matched"]
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    positions = reflections["xyzcal.px"]
+    for row in range(3):
+        positions[row] = (*positions[row][:2], value)
+    reflections["xyzcal.px"] = positions
+    reflections.as_file("integrated.refl")
+
+    assert run(*files)["sweeps"][0]["n_matched"] == before - 3
 
 
 @pytest.mark.parametrize("options", [[], ["match=symmetry"]])

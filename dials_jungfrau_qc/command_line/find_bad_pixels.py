@@ -50,6 +50,7 @@ from dials.util import tabulate
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.arguments import (
     Arguments,
+    output_phil,
     parse_arguments,
     start_program,
     user_errors,
@@ -77,6 +78,8 @@ from dials_jungfrau_qc.report.bad_pixel_report import (
 from dials_jungfrau_qc.report.html import render_report, run_info
 
 logger = logging.getLogger("dials.jungfrau_qc.find_bad_pixels")
+
+PROGRAM = "dials.find_bad_pixels"
 
 phil_scope = libtbx.phil.parse(
     """
@@ -142,10 +145,10 @@ phil_scope = libtbx.phil.parse(
         .type = float(value_min=0)
         .help = "Images before and after the predicted one that may show the spot."
     }
-    output {
-      directory = .
-        .type = path
-        .help = "The folder for everything that is written; it is made if missing."
+    """
+    + output_phil(
+        PROGRAM,
+        """
       mask = pixels.mask
         .type = path
         .help = "Output mask file name; None writes none."
@@ -164,20 +167,10 @@ phil_scope = libtbx.phil.parse(
       table = bad_pixels.dat
         .type = path
         .help = "The pixels with their evidence as text; None writes none."
-      log = dials.find_bad_pixels.log
-        .type = path
-        .help = "The log file."
-      html = dials.find_bad_pixels.html
-        .type = path
-        .help = "The report; None writes none."
-      json = dials.find_bad_pixels.json
-        .type = path
-        .help = "The results for programs; None writes none."
-    }
-    """
+        """,
+    )
 )
 
-PROGRAM = "dials.find_bad_pixels"
 USAGE = f"{PROGRAM} [options] (imported.expt | data_master.h5 | data_*.cbf)"
 
 

@@ -46,7 +46,9 @@ from dials_jungfrau_qc.algorithms.linearity import analyse
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import peak_shares, switch_at
 from dials_jungfrau_qc.algorithms.sweep_series import dose_before, pooled_intensity
 from dials_jungfrau_qc.io.arguments import (
+    INPUT_PHIL,
     Arguments,
+    output_phil,
     parse_arguments,
     start_program,
     user_errors,
@@ -95,16 +97,11 @@ from dials_jungfrau_qc.report.linearity_report import (
 
 logger = logging.getLogger("dials.jungfrau_qc.transmission_linearity")
 
-phil_scope = libtbx.phil.parse(
-    r"""
-    input {
-      allow_pickle = False
-        .type = bool
-        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
-                "code it holds: allow it only for files that you trust."
-        .expert_level = 1
-    }
+PROGRAM = "dials.transmission_linearity"
 
+phil_scope = libtbx.phil.parse(
+    INPUT_PHIL
+    + r"""
     transmission = None
       .type = strings
       .help = "Transmission of each sweep, above 0 and up to 1, in the order of the "
@@ -145,28 +142,17 @@ phil_scope = libtbx.phil.parse(
       .type = int(value_min=0)
       .help = "Seed of the bootstrap."
       .expert_level = 1
-
-    output {
-      directory = .
-        .type = path
-        .help = "Folder for all the output; made if it is not there."
-      log = dials.transmission_linearity.log
-        .type = path
-        .help = "The log file."
-      html = dials.transmission_linearity.html
-        .type = path
-        .help = "The report; None writes none."
-      json = dials.transmission_linearity.json
-        .type = path
-        .help = "The results for programs; None writes none."
+    """
+    + output_phil(
+        PROGRAM,
+        """
       pairs = True
         .type = bool
         .help = "Write pair<id>.dat and matched<id>.dat for every sweep."
-    }
-    """
+        """,
+    )
 )
 
-PROGRAM = "dials.transmission_linearity"
 USAGE = f"{PROGRAM} [options] integrated.expt integrated.refl [...]"
 
 

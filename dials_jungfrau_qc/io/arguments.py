@@ -21,10 +21,46 @@ logger = logging.getLogger("dials.jungfrau_qc")
 
 PHIL_SUFFIXES = (".phil", ".param", ".params", ".eff", ".def")
 EXPERIMENT_SUFFIXES = (".expt", ".json")
+# Parameters of the programs that read reflection files
+INPUT_PHIL = """
+    input {
+      allow_pickle = False
+        .type = bool
+        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
+                "code it holds: allow it only for files that you trust."
+        .expert_level = 1
+    }
+"""
 # Loggers with the handlers that the last run in this process gave them
 _of_last_run: list[tuple[logging.Logger, logging.Handler]] = []
 # Options of DIALS' parser that are followed by a value
 OPTIONS_WITH_VALUE = {"-a", "--attributes-level", "-e", "--expert-level", "--phil"}
+
+
+def output_phil(program: str, more: str = "") -> str:
+    """The parameters of the output, which all programs but the simulation share.
+
+    Args:
+        program: Its name, on which the names of files are built.
+        more: Those of this program alone.
+    """
+    return f"""
+    output {{
+      directory = .
+        .type = path
+        .help = "Folder for all the output; made if it is not there."
+      log = {program}.log
+        .type = path
+        .help = "The log file."
+      html = {program}.html
+        .type = path
+        .help = "The report; None writes none."
+      json = {program}.json
+        .type = path
+        .help = "The results for programs; None writes none."
+{more}
+    }}
+"""
 
 
 @dataclasses.dataclass(frozen=True)

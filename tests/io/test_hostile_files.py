@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import pickle
 import zlib
@@ -11,11 +12,13 @@ import h5py
 import numpy as np
 import pytest
 from fuzz.corpus import CANARY, Harm, write_hdf5_table
+from integrated_files import simulate, write_series
 from nxmx_files import geometry_of, write_nxmx
 from refl_files import INDEXED, random_boxes, refl_bytes, table_bytes
 
 from dxtbx.model.experiment_list import ExperimentListFactory
 
+from dials_jungfrau_qc.command_line import find_bad_pixels
 from dials_jungfrau_qc.io import reflection_file
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.experiments import load_experiments
@@ -298,3 +301,91 @@ def test_transmission_in_a_chunk_that_unpacks_to_gigabytes(tmp_path):
         data.id.write_direct_chunk((0,), deflate_bomb(1 << 29))
 
     assert from_image_file(str(path)) is None
+
+
+# --- whole programs ----------------------------------------------------------------
+
+
+def refused(program, *arguments):
+    """The message with which a program ends."""
+    module = importlib.import_module(f"dials_jungfrau_qc.command_line.{program}")
+    with pytest.raises(SystemExit) as stop:
+        module.run(list(arguments))
+    assert "\n" not in str(stop.value.code)
+    return str(stop.value.code)
+
+
+def write_gzip_bomb(path):
+    path.write_bytes(gzip.compress(table_bytes(random_boxes(5)) + bytes(1 << 26)))
+
+
+def write_promises(path):
+    write_hdf5_table(path, random_boxes(5))
+    with h5py.File(path, "r+") as file:
+        table = file["dials/processing/group_0"]
+        table["xyzcal.px"] = np.zeros((5, 3))
+        for key in ("flags", "id", "panel", "bbox", "xyzcal.px"):
+            shape, dtype = (2**40, *table[key].shape[1:]), table[key].dtype
+            del table[key]
+            table.create_dataset(key, shape, dtype, chunks=True)
+
+
+def write_harm(path):
+    path.write_bytes(pickle.dumps(Harm(), 2))
+
+
+@pytest.mark.parametrize(
+    "write,words",
+    [
+        (write_gzip_bomb, "unpack to more than"),
+        (write_promises, "TB, which cannot be"),
+        (write_harm, "pickle"),
+    ],
+    ids=["gzip bomb", "terabytes", "pickle"],
+)
+@pytest.mark.parametrize(
+    "program", ["pixel_histogram", "transmission_linearity", "find_bad_pixels"]
+)
+def test_programs_refuse_hostile_reflections(
+    sweep, in_tmp_path, monkeypatch, program, write, words
+):
+    monkeypatch.setattr(reflection_file, "GZIP_ALLOWANCE", 1 << 22)
+    files = ["hostile.refl"]
+    if program == "transmission_linearity":
+        files += write_series(in_tmp_path, simulate(n=100), apart=True)[1:2]
+        files += ["sweep1.refl", "sweep1.expt"]
+    elif program == "find_bad_pixels":
+        files.append("x.nxs")
+    write(in_tmp_path / "hostile.refl")
+    before = {path.name for path in in_tmp_path.iterdir()}
+
+    message = refused(program, *files)
+
+    assert words in message and "hostile.refl" in message
+    left = {path.name for path in in_tmp_path.iterdir()} - before
+    assert left <= {f"dials.{program}.log"}
+
+
+@pytest.mark.parametrize("program", ["pixel_histogram", "find_bad_pixels"])
+def test_programs_refuse_images_that_promise_terabytes(sweep, in_tmp_path, program):
+    with h5py.File("x.nxs", "r+") as file:
+        del file[MASK]
+        file.create_dataset(MASK, (2**20, 2**21), "<u4", chunks=(512, 512))
+
+    frames = ["pixels=frames"] if program == "pixel_histogram" else []
+    assert "8.8 TB, which cannot be" in refused(program, "x.expt", *frames)
+
+
+def test_images_that_unpack_without_end_are_left_out(in_tmp_path):
+    """By the search for bad pixels, which says so."""
+    frames = np.random.default_rng(0).poisson(2.0, (24, *SHAPE)).astype(np.int32)
+    write_nxmx(in_tmp_path / "x.nxs", frames)
+    with h5py.File("x.nxs", "r+") as file:
+        bomb = deflate_bomb(1 << 29)
+        file["/entry/data/data"].id.write_direct_chunk((7, 0, 0), bomb)
+
+    find_bad_pixels.run(["x.nxs"])
+
+    content = json.loads((in_tmp_path / "dials.find_bad_pixels.json").read_text())
+    assert content["sweeps"][0]["unreadable"] == [8]
+    assert content["pixels"] == []

@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from integrated_files import simulate, write_series
 from tutorial_run import ROOT, tool
@@ -123,14 +125,16 @@ def test_commands_and_examples(name, here, blocks, commands):
         for old in here.glob("integrated.*"):
             old.unlink()
         write_series(here, simulate(n=600, transmissions=(0.06, 0.13, 0.25, 0.5, 1.0)))
-    for number, command in enumerate(commands(text)):
-        if command in INSTALLING:
-            continue
-        if command.startswith("make "):
-            # The targets are what continuous integration runs: here that they are there
-            run(f"{command} --dry-run", ROOT)
-        else:
-            run(runnable(command, number), here)
+    lines = [c for c in commands(text) if c not in INSTALLING]
+    # The targets are what continuous integration runs: here that they are there
+    targets = [c for c in lines if c.startswith("make ")]
+    for command in targets:
+        run(f"{command} --dry-run", ROOT)
+    lines = [runnable(c, i) for i, c in enumerate(lines) if c not in targets]
+    # The examples of a program do not build on each other
+    n_threads = 2 if name.startswith("docs/programs/") else 1
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(lambda command: run(command, here), lines))
     examples = blocks(text, "python")
     if examples:
         (here / "examples.py").write_text("\n".join(examples))
@@ -150,11 +154,14 @@ def test_every_block_that_is_run_is_marked():
 
 
 def test_gnuplot_of_the_tutorial(small_tutorial, blocks):
-    if not shutil.which("gnuplot"):
-        pytest.skip("gnuplot is not installed")
+    """What it plots is there, in two columns; it is plotted where gnuplot is installed."""
     (script,) = blocks(TUTORIAL.read_text(), "gnuplot")
-    script = "set terminal dumb\n" + script.replace("0:4", "0:1")
-    run(f"gnuplot -e '{script}'", small_tutorial[0])
+    (template,) = re.findall(r'sprintf\("(.*)", i\)', script)
+    for i in (0, 1):
+        assert np.loadtxt(small_tutorial[0] / (template % i)).shape == (12000, 2)
+    if shutil.which("gnuplot"):
+        script = "set terminal dumb\n" + script.replace("0:4", "0:1")
+        run(f"gnuplot -e '{script}'", small_tutorial[0])
 
 
 def test_lines_that_are_not_run_are_in_the_documents(commands):

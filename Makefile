@@ -33,6 +33,11 @@ test-latest: ## run every test under the latest DIALS, in an environment of its 
 lint: ## check style and formatting
 	@tools/lint.sh
 
+.PHONY: docs
+docs: ## make the pages of docs/ that follow from the programs
+	@tools/install.sh
+	@tools/docs.sh
+
 clean: ## delete what the other targets made, .venv included
 	rm -rf .venv .venv-latest .installed build demo *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find dials_jungfrau_qc tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -22,7 +22,7 @@ setup(
     # install can pick up the folder above as an empty namespace package.
     package_dir={"": "."},
     packages=find_packages(include=["dials_jungfrau_qc", "dials_jungfrau_qc.*"]),
-    package_data={"dials_jungfrau_qc": ["report/templates/*"]},
+    package_data={"dials_jungfrau_qc": ["report/templates/*", "schemas/*.json"]},
     install_requires=[
         "h5py",
         "hdf5plugin",

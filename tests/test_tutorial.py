@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from tutorial_run import tool
 
 
 @pytest.fixture(scope="module")
 def tutorial():
-    path = ROOT / "tools" / "tutorial.py"
-    spec = importlib.util.spec_from_file_location("tutorial", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tool("tutorial")
 
 
 def test_commands_are_those_of_the_marked_blocks(tutorial):
@@ -31,12 +25,6 @@ def test_few_of_the_lines_for_bad_pixels_are_shown(tutorial):
     shown = tutorial.shortened("".join(f"{line}\n" for line in lines))
     expected = ["first", *lines[1:4], "mask: ...", "last"]
     assert shown.splitlines() == expected
-
-
-def test_pictures_of_the_documents_are_there():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
-            assert (page.parent / target).is_file(), f"{page.name}: {target}"
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -15,6 +17,15 @@ SMALL = (
     # Unknown bad pixels are a large part of the few spots of so small a series
     "faults.masked=1",
 )
+
+
+def tool(name: str) -> ModuleType:
+    """A script of tools/ as a module."""
+    path = ROOT / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_tutorial(python: Sequence[str | Path], folder: Path) -> str:

@@ -29,10 +29,14 @@ OURS = (
 MASK_LINES = 3
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a text that are marked with a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
+
+
 def commands(text: str) -> list[str]:
     """The commands in the fenced blocks of a text."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if line.strip()]
 
 

@@ -149,9 +149,3 @@ def percentile(counted: ValueCounts, percent: float) -> float:
     ranks = [rank, min(rank + 1, int(cumulative[-1]) - 1)]
     below, above = counted.values[np.searchsorted(cumulative, ranks, side="right")]
     return float(below + (above - below) * (position - rank))
-
-
-def count_where(counted: ValueCounts, low: float, high: float) -> int:
-    """The number of values with low <= value < high."""
-    inside = (counted.values >= low) & (counted.values < high)
-    return int(counted.counts[inside].sum())

@@ -25,7 +25,7 @@ Examples::
 
   dials.find_bad_pixels data_master.h5 nproc=8
 
-  dials.find_bad_pixels imported.expt image_range=1,600 output.mask=pixels.mask
+  dials.find_bad_pixels imported.expt image_range=1,20 output.mask=pixels.mask
 
   dials.find_bad_pixels indexed.expt nproc=8
 
@@ -50,6 +50,7 @@ from dials.util import tabulate
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.arguments import (
     Arguments,
+    output_phil,
     parse_arguments,
     start_program,
     user_errors,
@@ -61,7 +62,7 @@ from dials_jungfrau_qc.io.bad_pixel_files import (
     nexus_bits,
 )
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.masks import mask_bytes, read_mask, write_nexus_mask
+from dials_jungfrau_qc.io.masks import mask_bytes, nexus_mask_bytes, read_mask
 from dials_jungfrau_qc.io.output import OutputFiles, envelope
 from dials_jungfrau_qc.io.pixel_search import Findings, search
 from dials_jungfrau_qc.io.predictions import predict_spots
@@ -77,6 +78,8 @@ from dials_jungfrau_qc.report.bad_pixel_report import (
 from dials_jungfrau_qc.report.html import render_report, run_info
 
 logger = logging.getLogger("dials.jungfrau_qc.find_bad_pixels")
+
+PROGRAM = "dials.find_bad_pixels"
 
 phil_scope = libtbx.phil.parse(
     """
@@ -142,10 +145,10 @@ phil_scope = libtbx.phil.parse(
         .type = float(value_min=0)
         .help = "Images before and after the predicted one that may show the spot."
     }
-    output {
-      directory = .
-        .type = path
-        .help = "The folder for everything that is written; it is made if missing."
+    """
+    + output_phil(
+        PROGRAM,
+        """
       mask = pixels.mask
         .type = path
         .help = "Output mask file name; None writes none."
@@ -164,20 +167,10 @@ phil_scope = libtbx.phil.parse(
       table = bad_pixels.dat
         .type = path
         .help = "The pixels with their evidence as text; None writes none."
-      log = dials.find_bad_pixels.log
-        .type = path
-        .help = "The log file."
-      html = dials.find_bad_pixels.html
-        .type = path
-        .help = "The report; None writes none."
-      json = dials.find_bad_pixels.json
-        .type = path
-        .help = "The results for programs; None writes none."
-    }
-    """
+        """,
+    )
 )
 
-PROGRAM = "dials.find_bad_pixels"
 USAGE = f"{PROGRAM} [options] (imported.expt | data_master.h5 | data_*.cbf)"
 
 
@@ -279,11 +272,9 @@ def _write(
             directory / names.mask, mask_bytes(good_masks(findings, existing))
         )
     if names.nexus:
-        path = directory / names.nexus
-        try:
-            write_nexus_mask(output.path_for(path), nexus_bits(findings))
-        except OSError as e:
-            raise InputError(f"{path}: cannot be written: {e}") from e
+        output.write_bytes(
+            directory / names.nexus, nexus_mask_bytes(nexus_bits(findings))
+        )
     if names.table:
         output.write_text(directory / names.table, bad_pixel_lines(findings))
     if names.json:

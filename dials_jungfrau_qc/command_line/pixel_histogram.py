@@ -60,7 +60,9 @@ from dials_jungfrau_qc.algorithms.histogram import (
 )
 from dials_jungfrau_qc.algorithms.pixel_verdict import pixel_verdict
 from dials_jungfrau_qc.io.arguments import (
+    INPUT_PHIL,
     Arguments,
+    output_phil,
     parse_arguments,
     start_program,
     user_errors,
@@ -86,16 +88,11 @@ from dials_jungfrau_qc.report.pixel_report import (
 
 logger = logging.getLogger("dials.jungfrau_qc.pixel_histogram")
 
-phil_scope = libtbx.phil.parse(
-    """
-    input {
-      allow_pickle = False
-        .type = bool
-        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
-                "code it holds: allow it only for files that you trust."
-        .expert_level = 1
-    }
+PROGRAM = "dials.pixel_histogram"
 
+phil_scope = libtbx.phil.parse(
+    INPUT_PHIL
+    + """
     reflections = *Auto indexed strong integrated all
       .type = choice
       .help = "Which reflections to look at. Auto takes the indexed ones if there are "
@@ -169,25 +166,10 @@ phil_scope = libtbx.phil.parse(
         .help = "Upper end of the intensity histogram, in counts; that of the data if None."
         .expert_level = 1
     }
-
-    output {
-      directory = .
-        .type = path
-        .help = "Folder for all the output; made if it is not there."
-      log = dials.pixel_histogram.log
-        .type = path
-        .help = "The log file."
-      html = dials.pixel_histogram.html
-        .type = path
-        .help = "The report; None writes none."
-      json = dials.pixel_histogram.json
-        .type = path
-        .help = "The results for programs; None writes none."
-    }
     """
+    + output_phil(PROGRAM)
 )
 
-PROGRAM = "dials.pixel_histogram"
 USAGE = f"{PROGRAM} [options] indexed.refl [...] [indexed.expt ...]"
 
 

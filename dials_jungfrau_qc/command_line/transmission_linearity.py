@@ -20,7 +20,7 @@ Examples::
 
   dials.transmission_linearity integrated.expt integrated.refl
 
-  dials.transmission_linearity integrated.expt integrated.refl transmission=0.064,0.127,1
+  dials.transmission_linearity integrated.expt integrated.refl transmission=0.06,0.13,0.25,0.5,1
 
   dials.transmission_linearity low.expt low.refl high.expt high.refl reference=1
 
@@ -45,7 +45,9 @@ from dials_jungfrau_qc.algorithms.linearity import compare, explain
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import switch_at
 from dials_jungfrau_qc.algorithms.sweep_series import dose_before
 from dials_jungfrau_qc.io.arguments import (
+    INPUT_PHIL,
     Arguments,
+    output_phil,
     parse_arguments,
     start_program,
     user_errors,
@@ -80,16 +82,11 @@ from dials_jungfrau_qc.report.linearity_report import (
 
 logger = logging.getLogger("dials.jungfrau_qc.transmission_linearity")
 
-phil_scope = libtbx.phil.parse(
-    r"""
-    input {
-      allow_pickle = False
-        .type = bool
-        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
-                "code it holds: allow it only for files that you trust."
-        .expert_level = 1
-    }
+PROGRAM = "dials.transmission_linearity"
 
+phil_scope = libtbx.phil.parse(
+    INPUT_PHIL
+    + r"""
     transmission = None
       .type = strings
       .help = "Transmission of each sweep, above 0 and up to 1, in the order of the "
@@ -130,28 +127,17 @@ phil_scope = libtbx.phil.parse(
       .type = int(value_min=0)
       .help = "Seed of the bootstrap."
       .expert_level = 1
-
-    output {
-      directory = .
-        .type = path
-        .help = "Folder for all the output; made if it is not there."
-      log = dials.transmission_linearity.log
-        .type = path
-        .help = "The log file."
-      html = dials.transmission_linearity.html
-        .type = path
-        .help = "The report; None writes none."
-      json = dials.transmission_linearity.json
-        .type = path
-        .help = "The results for programs; None writes none."
+    """
+    + output_phil(
+        PROGRAM,
+        """
       pairs = True
         .type = bool
         .help = "Write pair<id>.dat and matched<id>.dat for every sweep."
-    }
-    """
+        """,
+    )
 )
 
-PROGRAM = "dials.transmission_linearity"
 USAGE = f"{PROGRAM} [options] integrated.expt integrated.refl [...]"
 
 

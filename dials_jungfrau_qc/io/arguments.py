@@ -21,8 +21,46 @@ logger = logging.getLogger("dials.jungfrau_qc")
 
 PHIL_SUFFIXES = (".phil", ".param", ".params", ".eff", ".def")
 EXPERIMENT_SUFFIXES = (".expt", ".json")
+# Parameters of the programs that read reflection files
+INPUT_PHIL = """
+    input {
+      allow_pickle = False
+        .type = bool
+        .help = "Open reflection files that are pickles. Opening a pickle runs whatever "
+                "code it holds: allow it only for files that you trust."
+        .expert_level = 1
+    }
+"""
+# Loggers with the handlers that the last run in this process gave them
+_of_last_run: list[tuple[logging.Logger, logging.Handler]] = []
 # Options of DIALS' parser that are followed by a value
 OPTIONS_WITH_VALUE = {"-a", "--attributes-level", "-e", "--expert-level", "--phil"}
+
+
+def output_phil(program: str, more: str = "") -> str:
+    """The parameters of the output, which all programs but the simulation share.
+
+    Args:
+        program: Its name, on which the names of files are built.
+        more: Those of this program alone.
+    """
+    return f"""
+    output {{
+      directory = .
+        .type = path
+        .help = "Folder for all the output; made if it is not there."
+      log = {program}.log
+        .type = path
+        .help = "The log file."
+      html = {program}.html
+        .type = path
+        .help = "The report; None writes none."
+      json = {program}.json
+        .type = path
+        .help = "The results for programs; None writes none."
+{more}
+    }}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +206,12 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
         if logfile and logfile.is_file() and not logfile.is_symlink():
             # Another run may be writing to it: that keeps its file, this gets a new one
             logfile.unlink()
+        _end_log()
+        before = _handlers()
         dials.util.log.config(
             verbosity=arguments.verbosity, logfile=logfile and str(logfile)
         )
+        _of_last_run.extend(pair for pair in _handlers() if pair not in before)
     except OSError as e:
         raise InputError(f"{logfile}: cannot be written: {e.strerror}") from e
     logger.info("dials_jungfrau_qc %s, %s", __version__, dials_version())
@@ -178,6 +219,24 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
         logger.info(
             "The following parameters have been modified:\n%s\n", arguments.changed
         )
+
+
+def _handlers() -> list[tuple[logging.Logger, logging.Handler]]:
+    """The handlers of the loggers that DIALS configures."""
+    loggers = map(logging.getLogger, ("dials", "dxtbx", "py.warnings"))
+    return [(own, handler) for own in loggers for handler in own.handlers]
+
+
+def _end_log() -> None:
+    """Take away the handlers of an earlier run in this process.
+
+    DIALS leaves them: what a second run says would be printed twice, and would go into
+    the log of the first as well.
+    """
+    while _of_last_run:
+        own, handler = _of_last_run.pop()
+        own.removeHandler(handler)
+        handler.close()
 
 
 def split_paths(args: Sequence[str]) -> tuple[list[str], list[Path]]:

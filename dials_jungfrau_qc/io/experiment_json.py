@@ -145,14 +145,23 @@ def check_images(path: Path, tree: Mapping[str, Any]) -> list[Path]:
                 raise InputError(f"{path}: no file can be called {_short(name)}")
             template = Path(resolve_path(name, str(path.parent.absolute())))
             for file in _first_files(template, numbers):
-                if _start(file).startswith(_PICKLED_DICTIONARY):
-                    raise InputError(
-                        f"{file}: this is a pickle, and opening a pickle runs whatever "
-                        "code it holds. Images in pickles are not read"
-                    )
+                refuse_pickle(file)
                 if name == names[0]:
                     first.append(file)
     return first
+
+
+def refuse_pickle(file: Path) -> None:
+    """See that a file which is to be read as an image is none that dxtbx unpickles.
+
+    Raises:
+        InputError: It is a pickle.
+    """
+    if _start(file).startswith(_PICKLED_DICTIONARY):
+        raise InputError(
+            f"{file}: this is a pickle, and opening a pickle runs whatever code it holds. "
+            "Images in pickles are not read"
+        )
 
 
 def _first_files(template: Path, numbers: Sequence[int]) -> list[Path]:

@@ -111,19 +111,18 @@ def mask_bytes(masks: Sequence[np.ndarray]) -> bytes:
     return pickle.dumps(panels, pickle.HIGHEST_PROTOCOL)
 
 
-def write_nexus_mask(path: Path, bits: np.ndarray) -> None:
-    """Write a pixel_mask where NXmx has it, with the bits that NXdetector defines.
+def nexus_mask_bytes(bits: np.ndarray) -> bytes:
+    """The content of an HDF5 file with a pixel_mask where NXmx has it.
+
+    It is made in memory: HDF5 ends the process where a disk is full.
 
     Args:
-        path: The HDF5 file.
-        bits: uint32 array of the frame, or of (panel, slow, fast); 0 where good.
-
-    Raises:
-        OSError: It cannot be written.
+        bits: uint32 array of the frame, or of (panel, slow, fast); 0 where good. The bits
+            are those that NXdetector defines.
     """
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with h5py.File("mask", "w", driver="core", backing_store=False) as file:
         file.attrs["default"] = "entry"
         group = file
         for name, nx_class in (
@@ -140,3 +139,5 @@ def write_nexus_mask(path: Path, bits: np.ndarray) -> None:
             compression_opts=1,
             shuffle=True,
         )
+        file.flush()
+        return file.id.get_file_image()

@@ -38,7 +38,7 @@ class OutputFiles:
         if kind is None:
             path = None
             try:
-                with uninterrupted(), _alone_in({p.parent for p in self._aside}):
+                with uninterrupted(), alone_in({p.parent for p in self._aside}):
                     for path, aside in self._aside.items():
                         os.replace(aside, path)
             except OSError as e:
@@ -118,7 +118,7 @@ def write_in_turn(
 
 
 @contextlib.contextmanager
-def _alone_in(folders: Iterable[Path]) -> Iterator[None]:
+def alone_in(folders: Iterable[Path]) -> Iterator[None]:
     """Keep other runs from giving files their names in these folders meanwhile.
 
     Else the results of two runs that end together could be mixed.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.interruption import uninterrupted
+from dials_jungfrau_qc.io.output import alone_in
 
 CONTENTS = "truth.json"
 
@@ -35,11 +36,7 @@ def new_folder(directory: Path, overwrite: bool) -> Iterator[Path]:
     directory = Path(os.path.abspath(directory))
     try:
         if directory.is_dir():
-            if any(directory.iterdir()) and not overwrite:
-                raise InputError(
-                    f"{directory}: this folder exists and is not empty. Give another "
-                    "output.directory, or overwrite=True"
-                )
+            _check_free(directory, overwrite)
         elif directory.exists():
             raise InputError(f"{directory}: this is a file, not a folder")
         made = _make(directory.parent)
@@ -57,7 +54,9 @@ def new_folder(directory: Path, overwrite: bool) -> Iterator[Path]:
             raise InputError(f"{directory}: cannot be made: {e.strerror}") from e
         yield aside
         try:
-            with uninterrupted():
+            # A run that ends at the same moment would mix its files with these
+            with uninterrupted(), alone_in([directory.parent]):
+                _check_free(directory, overwrite)
                 _put_in_place(aside, directory)
         except OSError as e:
             raise InputError(f"{directory}: cannot be written: {e.strerror}") from e
@@ -68,6 +67,14 @@ def new_folder(directory: Path, overwrite: bool) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _check_free(directory: Path, overwrite: bool) -> None:
+    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+        raise InputError(
+            f"{directory}: this folder exists and is not empty. Give another "
+            "output.directory, or overwrite=True"
+        )
 
 
 def _make(folder: Path) -> list[Path]:

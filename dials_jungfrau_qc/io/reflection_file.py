@@ -58,6 +58,16 @@ KNOWN_COLUMNS = {
     "intensity.sum.variance": (REAL, 1),
     "xyzobs.px.value": (REAL, 3),
     "xyzcal.px": (REAL, 3),
+    "intensity.prf.value": (REAL, 1),
+    "intensity.prf.variance": (REAL, 1),
+    "entering": ("iub", 1),
+    "partiality": (REAL, 1),
+    "d": (REAL, 1),
+    "background.mean": (REAL, 1),
+    "zeta": (REAL, 1),
+    "lp": (REAL, 1),
+    "qe": (REAL, 1),
+    "dqe": (REAL, 1),
 }
 
 # A compressed reflection table becomes larger than this only if it was made to: those of

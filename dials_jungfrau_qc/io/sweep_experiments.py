@@ -71,8 +71,12 @@ class SweepExperiment:
         return HC / self.wavelength
 
     def angle(self, z: np.ndarray) -> np.ndarray:
-        """Rotation in degrees at positions in array indices of images."""
-        return self.angle_start + (z - self.first_image) * self.image_width
+        """Rotation in degrees at positions in array indices of images.
+
+        Where there is no position it is two turns before the scan, which matches nothing.
+        """
+        angle = self.angle_start + (z - self.first_image) * self.image_width
+        return np.where(np.isfinite(angle), angle, self.angle_start - 720)
 
     def spot_widths(
         self, zeta: np.ndarray, panel: np.ndarray
@@ -90,8 +94,19 @@ class SweepExperiment:
 
         Returns:
             Standard deviations on the detector in pixels and across images.
+
+        Raises:
+            InputError: A reflection is on a panel that the detector does not have.
         """
         n = len(zeta)
+        # Unsigned in files, so that a damaged one is anything
+        if n and not (0 <= panel.min() and panel.max() < len(self.distances)):
+            wrong = panel[(panel < 0) | (panel >= len(self.distances))][0]
+            raise InputError(
+                f"experiment {self.identifier or self.template}: there are reflections on "
+                f"panel {wrong}, and its detector has {len(self.distances)}: give the "
+                ".expt that was written with the reflections"
+            )
         if not np.isfinite([self.sigma_b, self.sigma_m]).all():
             return np.ones(n), np.full(n, 0.5)
         on_detector = (

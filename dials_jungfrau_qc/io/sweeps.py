@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.experiment_json import refuse_pickle
 from dials_jungfrau_qc.io.experiments import load_experiments
 from dials_jungfrau_qc.io.frames import FrameSource, open_frames
+from dials_jungfrau_qc.io.nexus_checks import check_nexus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,10 @@ def _from_images(paths: Sequence[Path]) -> list[Any]:
     from dxtbx.model.experiment_list import ExperimentListFactory
 
     unhandled: list[str] = []
+    for path in paths:
+        # dxtbx would run the one, and read the masks of the other whatever their size
+        refuse_pickle(path)
+        check_nexus(path)
     try:
         experiments = list(
             ExperimentListFactory.from_filenames(

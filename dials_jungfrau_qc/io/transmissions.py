@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.hdf5_checks import check_chunk, check_chunk_shape
 from dials_jungfrau_qc.io.sweep_experiments import SweepExperiment
 
 COMMAND_LINE = "command line"
@@ -181,8 +182,15 @@ def from_image_file(template: str) -> float | None:
         with h5py.File(template, "r") as file:
             if _NEXUS_PATH not in file:
                 return None
-            value = float(file[_NEXUS_PATH][()].ravel()[0])
-    except (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError):
+            dataset = file[_NEXUS_PATH]
+            first = (0,) * dataset.ndim
+            if dataset.chunks:
+                check_chunk_shape(dataset)
+                check_chunk(dataset, first)
+            # A value for each image would be read as large as the file says that it is
+            value = float(dataset[first])
+    # What a damaged file raises has nothing in common
+    except Exception:
         return None
     return value if value > 0 else None
 

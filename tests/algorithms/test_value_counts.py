@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as hnp
 from dials_jungfrau_qc.algorithms.value_counts import (
     count_values,
     count_values_by_group,
-    count_where,
     describe,
     merge_counts,
     percentile,
@@ -77,8 +76,3 @@ def test_nothing_to_describe():
     assert statistics.n == 0
     assert np.isnan(statistics.median)
     assert merge_counts([]).n_finite == 0
-
-
-def test_count_where_is_half_open():
-    counted = count_values(np.array([18, 19, 19, 25, 26]))
-    assert count_where(counted, 19, 26) == 3

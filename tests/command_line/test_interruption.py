@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from integrated_files import simulate, write_series
 from nxmx_files import geometry_of, write_nxmx
 from refl_files import random_boxes, table_bytes
 
@@ -21,6 +22,7 @@ from dxtbx.model.experiment_list import ExperimentListFactory
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.interruption import Stopped, stoppable
+from dials_jungfrau_qc.io.masks import read_mask
 from dials_jungfrau_qc.io.output import OutputFiles
 from dials_jungfrau_qc.io.processes import run_in_processes
 
@@ -34,11 +36,35 @@ SIMULATE = [
     *("simulate_jungfrau", "detector=module", "n_images=40", "transmission=1"),
     *("crystal.d_min=3", "output.directory=series", "nproc=2"),
 ]
-_PAGES = {f"dials.pixel_histogram.{suffix}" for suffix in ("json", "html")}
+LINEARITY = ["transmission_linearity", "integrated.expt", "integrated.refl"]
+BAD_PIXELS = ["find_bad_pixels", "x.expt", "nproc=2"]
+EVERY = {
+    "spots": SPOTS,
+    "frames": FRAMES,
+    "simulate": SIMULATE,
+    "linearity": LINEARITY,
+    "bad pixels": BAD_PIXELS,
+}
+# The others read reflections as the spots, or images as the bad pixels
+WRITERS = {name: EVERY[name] for name in EVERY if name != "frames"}
+
+
+def pages(program):
+    return {f"dials.{program}.{suffix}" for suffix in ("json", "html")}
+
+
 RESULTS = {
-    "many.refl": {*_PAGES, "many.hist", "many_intensity.hist"},
-    "x.expt": {*_PAGES, "x.hist"},
-    "detector=module": {"series"},
+    "spots": {*pages("pixel_histogram"), "many.hist", "many_intensity.hist"},
+    "frames": {*pages("pixel_histogram"), "x.hist"},
+    "simulate": {"series"},
+    "linearity": {
+        *pages("transmission_linearity"),
+        *(f"{name}{k}.dat" for name in ("pair", "matched") for k in (0, 1)),
+    },
+    "bad pixels": {
+        *pages("find_bad_pixels"),
+        *("pixels.mask", "bad_pixels.dat", "bad_pixels.h5"),
+    },
 }
 # A hook in the place of the program's entry says when the program itself begins
 START = (
@@ -66,6 +92,7 @@ def files(tmp_path_factory):
     write_nxmx(folder / "x.nxs", np.tile(frames, (15, 1, 1)), compression="off")
     experiments = ExperimentListFactory.from_filenames([str(folder / "x.nxs")])
     experiments.as_file(str(folder / "x.expt"))
+    write_series(folder, simulate(n=1000))
     return folder
 
 
@@ -124,11 +151,10 @@ def here(tmp_path, files):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(
-    "arguments", [SPOTS, FRAMES, SIMULATE], ids="spots frames simulate".split()
-)
-def test_stopped_at_random_moments(here, arguments, number):
-    rng = random.Random(f"{arguments}{number}")
+@pytest.mark.parametrize("name", EVERY)
+def test_stopped_at_random_moments(here, name, number):
+    arguments = EVERY[name]
+    rng = random.Random(f"{name}{number}")
     before = {path.name for path in here.iterdir()}
     stopped = 0
     for _ in range(3):
@@ -143,9 +169,9 @@ def test_stopped_at_random_moments(here, arguments, number):
         assert gone(process.pid)
         # All results or none: the program may have been at its last lines
         left = new_files(here, before)
-        assert left in (set(), RESULTS[arguments[1]])
-        for name in left:
-            path = here / name
+        assert left in (set(), RESULTS[name])
+        for file in left:
+            path = here / file
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if process.returncode == 0:
             continue
@@ -157,8 +183,10 @@ def test_stopped_at_random_moments(here, arguments, number):
     assert stopped
 
 
-def test_worker_that_is_killed(here):
-    process = start(FRAMES, here)
+@pytest.mark.parametrize("name", ["frames", "bad pixels"])
+def test_worker_that_is_killed(here, name):
+    before = {path.name for path in here.iterdir()}
+    process = start(EVERY[name], here)
     assert process.stdout.readline() == "ready\n"
     deadline = time.monotonic() + 60
     while len(workers := of_session(process.pid)) < 3 and time.monotonic() < deadline:
@@ -174,10 +202,12 @@ def test_worker_that_is_killed(here):
     assert "a process" in message and "died" in message and "nproc" in message
     assert "Traceback" not in output + message
     assert gone(process.pid)
+    assert new_files(here, before) == set()
 
 
-def test_parent_that_is_killed_leaves_no_workers(here):
-    process = start(FRAMES, here)
+@pytest.mark.parametrize("name", ["frames", "bad pixels"])
+def test_parent_that_is_killed_leaves_no_workers(here, name):
+    process = start(EVERY[name], here)
     assert process.stdout.readline() == "ready\n"
     while len(of_session(process.pid)) < 3 and process.poll() is None:
         time.sleep(0.005)
@@ -223,22 +253,36 @@ def test_signal_while_files_get_their_names(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-@pytest.mark.parametrize("arguments", [SPOTS, SIMULATE], ids=["spots", "simulate"])
-def test_full_disk(here, arguments):
+def elsewhere(name, folder):
+    """The command line of a program with its output in another folder."""
+    arguments = [a for a in EVERY[name] if not a.startswith("output.directory")]
+    return [*arguments, f"output.directory={folder}/series"]
+
+
+@pytest.mark.parametrize(
+    "name,size,more",
+    [
+        ("spots", "64k", []),
+        ("simulate", "1m", []),
+        ("linearity", "64k", []),
+        ("bad pixels", "64k", []),
+        # Within the HDF5 file
+        ("bad pixels", "16k", ["output.mask=None"]),
+    ],
+)
+def test_full_disk(here, name, size, more):
     disk = here / "disk"
     disk.mkdir()
-    size = "size=64k" if arguments is SPOTS else "size=1m"
     if (
         os.getuid()
         or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)],
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
             capture_output=True,
         ).returncode
     ):
         pytest.skip("only root can make a small disk")
     try:
-        arguments = [a for a in arguments if not a.startswith("output.directory")]
-        process = start([*arguments, "output.directory=disk/series"], here)
+        process = start([*elsewhere(name, "disk"), *more], here)
         output, message = process.communicate(timeout=120)
         left = {p.name for p in disk.rglob("*") if p.is_file()}
     finally:
@@ -250,8 +294,8 @@ def test_full_disk(here, arguments):
     assert {name for name in left if not name.endswith(".log")} == set()
 
 
-@pytest.mark.parametrize("arguments", [SPOTS, SIMULATE], ids=["spots", "simulate"])
-def test_folder_that_cannot_be_written(here, arguments):
+@pytest.mark.parametrize("name", WRITERS)
+def test_folder_that_cannot_be_written(here, name):
     folder = here / "locked"
     folder.mkdir(mode=0o555)
     if not os.getuid():
@@ -262,8 +306,7 @@ def test_folder_that_cannot_be_written(here, arguments):
             ).returncode:
                 pytest.skip("a folder cannot be mounted read-only here")
     try:
-        arguments = [a for a in arguments if not a.startswith("output.directory")]
-        process = start([*arguments, "output.directory=locked/series"], here)
+        process = start(elsewhere(name, "locked"), here)
         output, message = process.communicate(timeout=120)
     finally:
         if not os.getuid():
@@ -274,21 +317,60 @@ def test_folder_that_cannot_be_written(here, arguments):
     assert "locked/series" in message and "cannot be" in message
 
 
-def test_two_runs_in_one_folder(here):
-    runs = {n: [*SPOTS, f"histogram.n_bins={n}"] for n in (1200, 600)}
-    processes = [start(arguments, here) for arguments in runs.values()]
+@pytest.mark.parametrize(
+    "name,parameter,values",
+    [
+        ("spots", "histogram.n_bins", (1200, 600)),
+        ("linearity", "seed", (1, 2)),
+        ("bad pixels", "output.include_existing", (True, False)),
+    ],
+)
+def test_two_runs_in_one_folder(here, name, parameter, values):
+    runs = [[*EVERY[name], f"{parameter}={value}"] for value in values]
+    processes = [start(arguments, here) for arguments in runs]
     for process in processes:
         output, message = process.communicate(timeout=120)
         assert process.returncode == 0, message
 
-    content = json.loads((here / "dials.pixel_histogram.json").read_text())
-    n_bins = content["parameters"]["histogram.n_bins"]
-    assert len((here / "many.hist").read_text().splitlines()) == n_bins
-    page = (here / "dials.pixel_histogram.html").read_text()
-    assert f"n_bins={n_bins}" in page or f"n_bins = {n_bins}" in page
-    log = (here / "dials.pixel_histogram.log").read_text()
-    assert "\0" not in log and log.count("have been modified") == 1
+    program = f"dials.{EVERY[name][0]}"
+    content = json.loads((here / f"{program}.json").read_text())
+    value = content["parameters"][parameter]
+    page = (here / f"{program}.html").read_text()
+    short = parameter.rpartition(".")[2]
+    # PHIL does not print what is the default
+    by_default = value is False
+    assert (f"{short} = {value}" in page) != by_default
+    log = (here / f"{program}.log").read_text()
+    assert "\0" not in log and log.count("have been modified") <= 1
     assert not list(here.glob(".*.part"))
+    assert RESULTS[name] <= {path.name for path in here.iterdir()}
+    if name == "spots":
+        assert len((here / "many.hist").read_text().splitlines()) == value
+    if name == "bad pixels":
+        (good,) = read_mask(here / "pixels.mask")
+        n_masked = len(content["pixels"])
+        n_masked += (geometry_of().pixel_mask() != 0).sum() if value else 0
+        assert (~good).sum() == n_masked
+
+
+def test_two_simulations_in_one_folder(here):
+    """The series of one of them is there, whole, and the other is told so."""
+    small = [*SIMULATE, "n_images=4"]
+    for more in ([], ["output.overwrite=True"]):
+        runs = [[*small, *more, f"seed={seed}"] for seed in (1, 2)]
+        processes = [start(arguments, here) for arguments in runs]
+        messages = [process.communicate(timeout=120)[1] for process in processes]
+        statuses = sorted(process.returncode for process in processes)
+        assert statuses == ([0, 0] if more else [0, 1]), messages
+        truth = json.loads((here / "series" / "truth.json").read_text())
+        (sweep,) = truth["sweeps"]
+        log = (here / "series" / "dials.simulate_jungfrau.log").read_text()
+        assert f"seed = {truth['parameters']['seed']}" in log
+        files = {p.name for p in (here / "series").rglob("*") if p.is_file()}
+        assert files == {Path(sweep["file"]).name, "truth.json"} | {
+            "dials.simulate_jungfrau.log"
+        }
+        assert not list(here.glob(".series*"))
 
 
 def test_files_that_cannot_be_renamed_leave_none(tmp_path):

@@ -320,6 +320,52 @@ def test_not_integrated(in_tmp_path, null):
     assert "integrated" in refused(*files)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_positions_that_are_none_match_nothing(in_tmp_path, null, value):
+    files = write_series(in_tmp_path, null)
+    before = run(*files)["sweeps"][0]["n_matched"]
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    positions = reflections["xyzcal.px"]
+    for row in range(3):
+        positions[row] = (*positions[row][:2], value)
+    reflections["xyzcal.px"] = positions
+    reflections.as_file("integrated.refl")
+
+    assert run(*files)["sweeps"][0]["n_matched"] == before - 3
+
+
+@pytest.mark.parametrize("options", [[], ["match=symmetry"]])
+def test_panels_that_the_detector_does_not_have(in_tmp_path, null, options):
+    files = write_series(in_tmp_path, null)
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    panels = reflections["panel"]
+    panels[3] = 7
+    reflections["panel"] = panels
+    reflections.as_file("integrated.refl")
+
+    message = refused(*files, *options)
+    assert "reflections on panel 7, and its detector has 1" in message
+
+
+@pytest.mark.parametrize(
+    "name,column",
+    [
+        ("partiality", flex.vec3_double),
+        ("entering", flex.double),
+        ("intensity.prf.value", flex.int),
+        ("zeta", flex.size_t),
+    ],
+)
+def test_columns_of_another_type(in_tmp_path, null, name, column):
+    files = write_series(in_tmp_path, null)
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    del reflections[name]
+    reflections[name] = column(len(reflections))
+    reflections.as_file("integrated.refl")
+
+    assert f"column '{name}' holds" in refused(*files)
+
+
 def test_nothing_is_left_half_written(in_tmp_path, null, monkeypatch):
     files = write_series(in_tmp_path, null)
 

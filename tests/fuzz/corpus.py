@@ -10,12 +10,16 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from refl_files import dials_table, random_boxes, table_bytes
 
 from .mutations import mutate_bytes, mutate_hdf5, mutate_json
-from .oracle import wrong_histogram
+from .oracle import BAD_PIXELS, wrong_bad_pixels, wrong_histogram, wrong_matches
+
+if TYPE_CHECKING:
+    from dials_jungfrau_qc.simulation.intensities import SimulatedIntensities
 
 CANARY = "pickle-was-run"
 Check = Callable[[Path, Path], str]
@@ -84,7 +88,13 @@ def cases(folder: Path, real: Path | None) -> list[Case]:
         folder: Where to write them.
         real: The folder of real data, if it is there.
     """
-    found = [*_spots(folder), *_frames(folder), *_simulations()]
+    found = [
+        *_spots(folder),
+        *_frames(folder),
+        *_simulations(),
+        *_sweeps(folder),
+        *_bad_pixels(folder),
+    ]
     if real is not None:
         found += _real(real)
     return found
@@ -240,6 +250,143 @@ def _simulations() -> list[Case]:
 
     program = "dials_jungfrau_qc.command_line.simulate_jungfrau"
     return [Case(program, (), None, "none", arguments)] * 3
+
+
+def _sweeps(folder: Path) -> list[Case]:
+    """Integrated sweeps, in one pair of files and in a pair for each."""
+    from integrated_files import simulate, write_series
+
+    program = "dials_jungfrau_qc.command_line.transmission_linearity"
+    series = simulate(n=300)
+    together, apart = folder / "together", folder / "apart"
+    for place in (together, apart):
+        place.mkdir()
+    write_series(together, series)
+    write_series(apart, series, apart=True)
+    refl, expt = together / "integrated.refl", together / "integrated.expt"
+    packed = together / "packed.refl"
+    packed.write_bytes(gzip.compress(refl.read_bytes(), 1))
+    found = []
+    for target, kind in (
+        *((refl, "bytes"), (refl, "bytes"), (expt, "json"), (expt, "json")),
+        (packed, "gzip"),
+    ):
+        files = (expt, packed if target is packed else refl)
+        arguments = [path.name for path in files]
+        found.append(Case(program, files, target, kind, arguments, wrong_matches))
+    files = tuple(sorted(apart.iterdir()))
+    arguments = [path.name for path in files]
+    symmetry = [*arguments, "match=symmetry", "intensity=sum"]
+    for target in (apart / "sweep1.refl", apart / "sweep2.expt"):
+        kind = "json" if target.suffix == ".expt" else "bytes"
+        found.append(Case(program, files, target, kind, arguments, wrong_matches))
+        found.append(Case(program, files, target, kind, symmetry))
+    found.append(_with_image_file(folder / "images", series))
+    pickled = together / "pickled.refl"
+    pickled.write_bytes(pickle.dumps(Harm(), 2))
+    names = (expt.name, pickled.name)
+    found.append(Case(program, (expt, pickled), None, "none", names))
+    return found
+
+
+def _with_image_file(folder: Path, series: SimulatedIntensities) -> Case:
+    """Sweeps whose transmission is in the file of their images alone."""
+    import h5py
+    from integrated_files import write_series
+
+    folder.mkdir()
+    write_series(folder, series, transmissions=[None] * len(series.beam))
+    nxs, expt = folder / "images.nxs", folder / "integrated.expt"
+    with h5py.File(nxs, "w") as file:
+        file["/entry/instrument/attenuator/attenuator_transmission"] = np.full(9, 0.5)
+    tree = json.loads(expt.read_text())
+    tree["imageset"] = [{"__id__": "ImageSequence", "template": nxs.name}]
+    tree["imageset"][0]["single_file_indices"] = list(range(100))
+    for experiment in tree["experiment"]:
+        experiment["imageset"] = 0
+    expt.write_text(json.dumps(tree))
+    refl = folder / "integrated.refl"
+    return Case(
+        "dials_jungfrau_qc.command_line.transmission_linearity",
+        (nxs, expt, refl),
+        nxs,
+        "hdf5",
+        (expt.name, refl.name),
+        wrong_matches,
+    )
+
+
+def _bad_pixels(folder: Path) -> list[Case]:
+    """Images with a dead, a hot and a stuck pixel, a mask and reflections on them."""
+    from nxmx_files import geometry_of, write_nxmx
+
+    from dxtbx.model.experiment_list import ExperimentListFactory
+
+    from dials_jungfrau_qc.io.masks import mask_bytes
+
+    program = "dials_jungfrau_qc.command_line.find_bad_pixels"
+    folder = folder / "bad"
+    folder.mkdir()
+    shape = geometry_of().shape
+    frames = np.random.default_rng(0).poisson(2.0, (12, *shape)).astype(np.int32)
+    for (slow, fast), value in BAD_PIXELS.items():
+        frames[:, slow, fast] = value
+    frames[:, 60, 60] += 300
+    nxs = write_nxmx(folder / "bad.nxs", frames, compression="gzip")
+    master = write_nxmx(
+        folder / "master.nxs", frames, compression="gzip", images_per_file=5
+    )
+    expt = folder / "bad.expt"
+    ExperimentListFactory.from_filenames([str(nxs)]).as_file(str(expt))
+    mask = folder / "known.mask"
+    mask.write_bytes(mask_bytes([frames[0] < 9]))
+    tree = json.loads(expt.read_text())
+    tree["imageset"][0].update(template=nxs.name, mask=mask.name)
+    expt.write_text(json.dumps(tree))
+    refl = folder / "box.refl"
+    dials_table(n=60).as_file(str(refl))
+    harm = folder / "harm.img"
+    harm.write_bytes(pickle.dumps({"a": Harm()}, 2))
+    html = "output.html=None"
+    files = (nxs, expt, mask)
+    found = []
+    for target, kind in ((expt, "json"), (expt, "json"), (mask, "bytes")):
+        found.append(
+            Case(program, files, target, kind, (expt.name, html), wrong_bad_pixels)
+        )
+    found += [
+        # With damaged images nothing is known of what is bad
+        Case(program, files, nxs, "hdf5", (expt.name, html), wrong_bad_pixels),
+        Case(program, (nxs,), nxs, "hdf5", (nxs.name, html), wrong_bad_pixels),
+        Case(
+            program,
+            (master, *sorted(folder.glob("master_data_*.h5"))),
+            master,
+            "hdf5",
+            (master.name, html, "nproc=2"),
+            wrong_bad_pixels,
+        ),
+        Case(
+            program,
+            (nxs, mask),
+            mask,
+            "bytes",
+            (nxs.name, html, f"previous={mask.name}"),
+            wrong_bad_pixels,
+        ),
+        Case(
+            program,
+            (nxs, refl),
+            refl,
+            "bytes",
+            (nxs.name, refl.name, html),
+            wrong_bad_pixels,
+        ),
+        Case(program, files, expt, "json", (expt.name, html, "method=dispersion")),
+        Case(program, (harm,), None, "none", (harm.name, html)),
+        Case(program, (harm,), harm, "bytes", (harm.name, html)),
+    ]
+    return found
 
 
 def _real(real: Path) -> list[Case]:

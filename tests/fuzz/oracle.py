@@ -123,7 +123,8 @@ class _Stream:
         return struct.unpack(fmt, self.take(struct.calcsize(fmt)))[0]
 
 
-def _from_msgpack(content: bytes):
+def _blobs(content: bytes) -> tuple[int, dict[str, bytes]]:
+    """Number of rows and the columns of a table in msgpack."""
     try:
         name, version, table = _Stream(content).item()
         n, columns = table["nrows"], table["data"]
@@ -136,6 +137,11 @@ def _from_msgpack(content: bytes):
         raise NotATable(str(e)) from e
     if name != "dials::af::reflection_table" or version not in (1, 2):
         raise NotATable("header")
+    return n, blobs
+
+
+def _from_msgpack(content: bytes):
+    n, blobs = _blobs(content)
     flags = np.frombuffer(blobs.get("flags", bytes(8 * n)), "<u8")
     ids = np.frombuffer(blobs.get("id", bytes(4 * n)), "<i4")
     if "shoebox" not in blobs:
@@ -201,3 +207,110 @@ def wrong_histogram(folder: Path, refl: Path) -> str:
         bin_ = wrong[0]
         return f"{found[bin_]} pixels of {bin_}, and {expected[bin_]} in the file"
     return ""
+
+
+# Pixels of the images that hold one value all the time, (slow, fast)
+BAD_PIXELS = {(100, 200): 0, (400, 300): 777}
+# No damage to geometry or header makes so many pixels bad that stand alone
+MOST_BAD = 2000
+
+
+def wrong_bad_pixels(folder: Path, target: Path) -> str:
+    """What is wrong with the bad pixels, their masks and their list, or ""."""
+    from dials_jungfrau_qc.io.masks import read_mask
+
+    content = json.loads((folder / "dials.find_bad_pixels.json").read_text())
+    found = {(p["panel"], p["slow"], p["fast"]) for p in content["pixels"]}
+    masks = read_mask(folder / "pixels.mask")
+    places = {
+        (panel, *map(int, place))
+        for panel, mask in enumerate(masks)
+        for place in np.argwhere(~mask)
+    }
+    if places != found:
+        return "the mask and the list have different pixels"
+    with h5py.File(folder / "bad_pixels.h5") as file:
+        n_bits = int(np.count_nonzero(file["/entry/instrument/detector/pixel_mask"]))
+    lines = (folder / "bad_pixels.dat").read_text().splitlines()
+    if not n_bits == len(lines) - 1 == len(found):
+        return f"{len(found)} pixels, {n_bits} with bits, {len(lines) - 1} in the table"
+    counts = [sum(panel["counts"].values()) for panel in content["panels"]]
+    if sum(counts) != len(found):
+        return f"{sum(counts)} pixels by kind, and {len(found)} in the list"
+    if target.suffix == ".nxs":
+        return ""
+    if len(found) > MOST_BAD:
+        return f"{len(found)} pixels are called bad"
+    known = np.ones(masks[0].shape, bool)
+    mask_file = _mask_of(folder, target)
+    if mask_file is not None:
+        (known,) = read_mask(mask_file)
+    whole = content["n_images"] == 12 and not any(
+        s["skipped"] for s in content["sweeps"]
+    )
+    for place in BAD_PIXELS:
+        if whole and known[place] and (0, *place) not in found:
+            return f"{place} is not found"
+    return ""
+
+
+def _mask_of(folder: Path, target: Path) -> Path | None:
+    """The mask that an experiment list in the folder names."""
+    lists = list(folder.glob("*.expt"))
+    if not lists or target.suffix == ".refl":
+        return None
+    name = json.loads(lists[0].read_text())["imageset"][0].get("mask")
+    return folder / name if name else None
+
+
+def wrong_matches(folder: Path, _: Path) -> str:
+    """What is wrong with the matched intensities of sweeps, or "".
+
+    Every pair must be the intensities that the files have for one Miller index.
+    """
+    content = json.loads((folder / "dials.transmission_linearity.json").read_text())
+    try:
+        intensities = _intensities(content, folder)
+    except NotATable as e:
+        return f"accepted, and a plain reader says: {e}"
+    reference = content["reference"]
+    for sweep in content["sweeps"]:
+        if sweep["id"] == reference or sweep["reindexed"]:
+            continue
+        path = folder / f"matched{sweep['id']}.dat"
+        rows = [line.split() for line in path.read_text().splitlines()[1:]]
+        if sweep["n_matched"] != len(rows):
+            return f"{sweep['n_matched']} matched, and {len(rows)} written"
+        for row in rows:
+            index = tuple(map(int, row[:3]))
+            for k, text in ((reference, row[3]), (sweep["id"], row[5])):
+                values = intensities[k].get(index, ())
+                if not any(_printed_alike(value, text) for value in values):
+                    return f"{index} of sweep {k} has {text}, the file {values}"
+    return ""
+
+
+def _printed_alike(value: float, text: str) -> bool:
+    return abs(value - float(text)) <= 6e-5 + 1e-6 * abs(value)
+
+
+def _intensities(content: dict, folder: Path) -> list[dict[tuple, list[float]]]:
+    """Of each sweep the intensities by Miller index, from one file or several."""
+    names = [Path(name) for name in content["input"] if name.endswith(".refl")]
+    column = {"profile": "intensity.prf.value", "sum": "intensity.sum.value"}
+    sweeps: list[dict[tuple, list[float]]] = []
+    n_sweeps = len(content["sweeps"])
+    for name in names:
+        raw = (folder / name.name).read_bytes()
+        if raw.startswith(b"\x1f\x8b"):
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(1 << 28)
+        n, blobs = _blobs(raw)
+        ids = np.frombuffer(blobs.get("id", bytes(4 * n)), "<i4")
+        values = np.frombuffer(blobs[column[content["intensity"]]], "<f8")
+        indices = np.frombuffer(blobs["miller_index"], "<i4").reshape(n, 3)
+        for i in range(n_sweeps if len(names) == 1 else 1):
+            own: dict[tuple, list[float]] = {}
+            for row in np.flatnonzero(ids == i):
+                own.setdefault(tuple(indices[row].tolist()), []).append(values[row])
+            sweeps.append(own)
+    return sweeps

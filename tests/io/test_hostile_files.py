@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import pickle
 import zlib
@@ -11,11 +12,13 @@ import h5py
 import numpy as np
 import pytest
 from fuzz.corpus import CANARY, Harm, write_hdf5_table
+from integrated_files import simulate, write_series
 from nxmx_files import geometry_of, write_nxmx
 from refl_files import INDEXED, random_boxes, refl_bytes, table_bytes
 
 from dxtbx.model.experiment_list import ExperimentListFactory
 
+from dials_jungfrau_qc.command_line import find_bad_pixels
 from dials_jungfrau_qc.io import reflection_file
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.experiments import load_experiments
@@ -23,6 +26,8 @@ from dials_jungfrau_qc.io.frames import open_frames
 from dials_jungfrau_qc.io.masks import mask_bytes
 from dials_jungfrau_qc.io.nexus_checks import check_nexus
 from dials_jungfrau_qc.io.reflection_file import open_reflection_file
+from dials_jungfrau_qc.io.sweeps import open_sweeps
+from dials_jungfrau_qc.io.transmissions import from_image_file
 
 SHAPE = geometry_of().shape
 MASK = "/entry/instrument/detector/pixel_mask"
@@ -242,3 +247,145 @@ def test_hdf5_table_whose_index_of_chunks_is_damaged(tmp_path):
 
     with pytest.raises(InputError, match="damaged"):
         list(open_reflection_file(path).iter_shoeboxes(np.arange(5)))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickles_among_images_are_not_run(in_tmp_path, protocol):
+    path = in_tmp_path / "x_01.img"
+    path.write_bytes(pickle.dumps({"a": Harm()}, protocol))
+
+    with pytest.raises(InputError, match="x_01.img: this is a pickle"):
+        open_sweeps([path], [])
+
+    assert not (in_tmp_path / CANARY).exists()
+
+
+def test_images_without_a_list_are_looked_at_first(sweep, in_tmp_path):
+    """A mask of terabytes, and one whose chunk unpacks to gigabytes."""
+    path = in_tmp_path / "x.nxs"
+    for edit, message in (
+        (lambda f: f.create_dataset(MASK, (2**20, 2**21), "<u4", chunks=(9, 9)), "TB"),
+        (packed_mask, "unpacks to"),
+    ):
+        with h5py.File(path, "r+") as file:
+            del file[MASK]
+            edit(file)
+        with pytest.raises(InputError, match=message):
+            open_sweeps([path], [])
+
+
+def packed_mask(file):
+    mask = file.create_dataset(MASK, SHAPE, "<u4", chunks=SHAPE, compression="gzip")
+    mask.id.write_direct_chunk((0, 0), deflate_bomb(1 << 29))
+
+
+ATTENUATOR = "/entry/instrument/attenuator/attenuator_transmission"
+
+
+@pytest.mark.parametrize("chunks", [(1 << 10,), (1 << 26,)])
+def test_transmissions_of_terabytes_are_not_read(tmp_path, chunks):
+    path = tmp_path / "x.nxs"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(ATTENUATOR, (2**40,), "f8", chunks=chunks, fillvalue=0.25)
+
+    # The first of many small chunks is as good as that of a file of the right size
+    assert from_image_file(str(path)) == (0.25 if chunks[0] < 1 << 20 else None)
+
+
+def test_transmission_in_a_chunk_that_unpacks_to_gigabytes(tmp_path):
+    path = tmp_path / "x.nxs"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            ATTENUATOR, (64,), "f8", chunks=(64,), compression="gzip"
+        )
+        data.id.write_direct_chunk((0,), deflate_bomb(1 << 29))
+
+    assert from_image_file(str(path)) is None
+
+
+# --- whole programs ----------------------------------------------------------------
+
+
+def refused(program, *arguments):
+    """The message with which a program ends."""
+    module = importlib.import_module(f"dials_jungfrau_qc.command_line.{program}")
+    with pytest.raises(SystemExit) as stop:
+        module.run(list(arguments))
+    assert "\n" not in str(stop.value.code)
+    return str(stop.value.code)
+
+
+def write_gzip_bomb(path):
+    path.write_bytes(gzip.compress(table_bytes(random_boxes(5)) + bytes(1 << 26)))
+
+
+def write_promises(path):
+    write_hdf5_table(path, random_boxes(5))
+    with h5py.File(path, "r+") as file:
+        table = file["dials/processing/group_0"]
+        table["xyzcal.px"] = np.zeros((5, 3))
+        for key in ("flags", "id", "panel", "bbox", "xyzcal.px"):
+            shape, dtype = (2**40, *table[key].shape[1:]), table[key].dtype
+            del table[key]
+            table.create_dataset(key, shape, dtype, chunks=True)
+
+
+def write_harm(path):
+    path.write_bytes(pickle.dumps(Harm(), 2))
+
+
+@pytest.mark.parametrize(
+    "write,words",
+    [
+        (write_gzip_bomb, "unpack to more than"),
+        (write_promises, "TB, which cannot be"),
+        (write_harm, "pickle"),
+    ],
+    ids=["gzip bomb", "terabytes", "pickle"],
+)
+@pytest.mark.parametrize(
+    "program", ["pixel_histogram", "transmission_linearity", "find_bad_pixels"]
+)
+def test_programs_refuse_hostile_reflections(
+    sweep, in_tmp_path, monkeypatch, program, write, words
+):
+    monkeypatch.setattr(reflection_file, "GZIP_ALLOWANCE", 1 << 22)
+    files = ["hostile.refl"]
+    if program == "transmission_linearity":
+        files += write_series(in_tmp_path, simulate(n=100), apart=True)[1:2]
+        files += ["sweep1.refl", "sweep1.expt"]
+    elif program == "find_bad_pixels":
+        files.append("x.nxs")
+    write(in_tmp_path / "hostile.refl")
+    before = {path.name for path in in_tmp_path.iterdir()}
+
+    message = refused(program, *files)
+
+    assert words in message and "hostile.refl" in message
+    left = {path.name for path in in_tmp_path.iterdir()} - before
+    assert left <= {f"dials.{program}.log"}
+
+
+@pytest.mark.parametrize("program", ["pixel_histogram", "find_bad_pixels"])
+def test_programs_refuse_images_that_promise_terabytes(sweep, in_tmp_path, program):
+    with h5py.File("x.nxs", "r+") as file:
+        del file[MASK]
+        file.create_dataset(MASK, (2**20, 2**21), "<u4", chunks=(512, 512))
+
+    frames = ["pixels=frames"] if program == "pixel_histogram" else []
+    assert "8.8 TB, which cannot be" in refused(program, "x.expt", *frames)
+
+
+def test_images_that_unpack_without_end_are_left_out(in_tmp_path):
+    """By the search for bad pixels, which says so."""
+    frames = np.random.default_rng(0).poisson(2.0, (24, *SHAPE)).astype(np.int32)
+    write_nxmx(in_tmp_path / "x.nxs", frames)
+    with h5py.File("x.nxs", "r+") as file:
+        bomb = deflate_bomb(1 << 29)
+        file["/entry/data/data"].id.write_direct_chunk((7, 0, 0), bomb)
+
+    find_bad_pixels.run(["x.nxs"])
+
+    content = json.loads((in_tmp_path / "dials.find_bad_pixels.json").read_text())
+    assert content["sweeps"][0]["unreadable"] == [8]
+    assert content["pixels"] == []

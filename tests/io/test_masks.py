@@ -9,7 +9,7 @@ import pytest
 from scitbx.array_family import flex
 
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.masks import mask_bytes, read_mask, write_nexus_mask
+from dials_jungfrau_qc.io.masks import mask_bytes, nexus_mask_bytes, read_mask
 
 
 def masks_of(*shapes):
@@ -106,7 +106,7 @@ def test_nexus_mask(tmp_path):
     bits[1, 2] = 1 << 31 | 2
     path = tmp_path / "mask.h5"
 
-    write_nexus_mask(path, bits)
+    path.write_bytes(nexus_mask_bytes(bits))
 
     with h5py.File(path) as file:
         data = file["/entry/instrument/detector/pixel_mask"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import Browser, find_chromium, running_browser
 from hypothesis import settings
 from tutorial_run import ROOT, run_tutorial
 
@@ -50,6 +51,15 @@ def small_tutorial(folder_in_checkout) -> tuple[Path, str]:
         pytest.skip("the programs of DIALS are not on PATH")
     folder = folder_in_checkout / "tutorial"
     return folder, run_tutorial([sys.executable], folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all the tests that look at pages."""
+    if find_chromium() is None:
+        pytest.skip("Chromium is not installed")
+    with running_browser() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -10,95 +10,159 @@ import numpy as np
 
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.pixel_search import Findings
-from dials_jungfrau_qc.report.plots import COLOURS, Plots, line_style
-
-SYMBOLS = (
-    "circle",
-    "square",
-    "diamond",
-    "cross",
-    "x",
-    "triangle-up",
-    "star",
-    "hexagon",
+from dials_jungfrau_qc.report.plots import (
+    Plots,
+    digits,
+    line_style,
+    logarithmic_axis,
+    marker_style,
+    step_line,
 )
+from dials_jungfrau_qc.report.scatter import without_covered
+
 # More points than this a kind make a page slow to open
-MAX_POINTS = 5000
+MAX_POINTS = 2000
 # Pixels of each kind whose values are drawn
 N_TRACES = 2
-# Gap between panels in the drawing, pixels
-GAP = 20
+# Ratios beyond this are drawn at it
+LARGEST = 50.0
+# Room between panels in the drawing, as a share of their size
+GAP = 0.08
+# Width over height that the drawing of several panels comes near to
+ASPECT = 1.6
+# Height of the drawing in a window of usual width, pixels of the screen
+MAP_HEIGHT = 640
 
 
 def detector_plot(
     findings: Findings, kinds: Sequence[str], words: Mapping[str, str]
 ) -> Plots:
-    """Where the bad pixels are, by kind; panels are drawn below each other."""
+    """Where the bad pixels are, by kind; several panels are drawn side by side."""
     shapes = [mask.shape for mask in findings.masks]
-    offsets = np.cumsum([0, *(shape[0] + GAP for shape in shapes)])
+    places = panel_places(shapes)
+    thinned = False
     data = []
     for number, kind in enumerate(kinds):
         x, y, labels = [], [], []
         for i, (panel, shape) in enumerate(zip(findings.panels, shapes)):
             index = panel.pixels.index[panel.pixels.kind == kind]
             slow, fast = np.divmod(index, shape[1])
-            x += fast.tolist()
-            y += (slow + offsets[i]).tolist()
-            labels += [f"panel {i}, slow {s}, fast {f}" for s, f in zip(slow, fast)]
-        if not x:
+            x.append(fast + places[i][1])
+            y.append(slow + places[i][0])
+            where = f"panel {i}, " if len(shapes) > 1 else ""
+            labels += [f"{where}slow {s}, fast {f}" for s, f in zip(slow, fast)]
+        x, y = np.concatenate(x), np.concatenate(y)
+        drawn = np.arange(len(x))
+        if len(x) > MAX_POINTS:
+            thinned = True
+            drawn = without_covered(x, y, MAX_POINTS)
+        if not len(x):
             continue
         data.append(
             {
-                "x": x[:MAX_POINTS],
-                "y": y[:MAX_POINTS],
-                "text": labels[:MAX_POINTS],
-                "type": "scattergl",
+                "x": x[drawn].tolist(),
+                "y": y[drawn].tolist(),
+                "text": [labels[k] for k in drawn],
+                "type": "scatter",
                 "mode": "markers",
                 "name": f"{words[kind]} ({len(x)})",
-                "marker": {
-                    "color": COLOURS[number % len(COLOURS)],
-                    "symbol": SYMBOLS[number % len(SYMBOLS)],
-                    "size": 5,
-                },
+                "marker": marker_style(number, 6),
                 "hovertemplate": "%{text}",
             }
         )
-    outlines = [
-        {
-            "type": "rect",
-            "x0": -0.5,
-            "x1": shape[1] - 0.5,
-            "y0": float(offset) - 0.5,
-            "y1": float(offset) + shape[0] - 0.5,
-            "line": {"color": "#999999", "width": 1},
-        }
-        for offset, shape in zip(offsets, shapes)
-    ]
-    widest = max(shape[1] for shape in shapes)
+    several = len(shapes) > 1
+    right = max(x + shape[1] for (_, x), shape in zip(places, shapes))
+    bottom = max(y + shape[0] for (y, _), shape in zip(places, shapes))
+    margin = 0.01 * right
+    hidden = {"showticklabels": False, "showgrid": False}
     return {
         "bad_pixel_map": {
             "data": data,
             "layout": {
                 "title": {"text": "Where the bad pixels are"},
+                "height": MAP_HEIGHT,
                 "xaxis": {
                     "title": {"text": "Fast (pixels)"},
-                    "range": [-10, widest + 9],
+                    "range": [-margin, right + margin],
+                    "constrain": "domain",
+                    "zeroline": False,
+                    **(hidden if several else {}),
                 },
                 "yaxis": {
                     "title": {"text": "Slow (pixels)"},
-                    "range": [float(offsets[-1]) - GAP + 10, -10],
+                    "range": [bottom + margin, -margin - (40 if several else 0)],
                     "scaleanchor": "x",
+                    "constrain": "domain",
+                    "zeroline": False,
+                    **(hidden if several else {}),
                 },
-                "shapes": outlines,
+                "shapes": [
+                    {
+                        "type": "rect",
+                        "x0": x - 0.5,
+                        "x1": x + shape[1] - 0.5,
+                        "y0": y - 0.5,
+                        "y1": y + shape[0] - 0.5,
+                        "line": {"color": "#999999", "width": 1},
+                    }
+                    for (y, x), shape in zip(places, shapes)
+                ],
+                "annotations": [
+                    {
+                        "x": x,
+                        "y": y,
+                        "xanchor": "left",
+                        "yanchor": "bottom",
+                        "showarrow": False,
+                        "text": f"panel {i}",
+                        "font": {"size": 10, "color": "#595959"},
+                    }
+                    for i, (y, x) in enumerate(places)
+                ]
+                if several
+                else [],
                 "hovermode": "closest",
             },
             "help": (
                 "Every bad pixel, by kind. Pixels that were masked already are not shown. "
                 "Lines or regions of bad pixels are a chip or a column; a pattern that "
                 "looks like diffraction would be a fault of this program."
+                + (
+                    "\n\nPanels are drawn in the order of their numbers, not where they are "
+                    "on the detector."
+                    if several
+                    else ""
+                )
+                + (
+                    f"\n\nOf kinds with more than {MAX_POINTS} pixels those are left out that "
+                    "others would cover."
+                    if thinned
+                    else ""
+                )
             ),
         }
     }
+
+
+def panel_places(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where to draw panels, row by row, so that the whole is a little wider than high.
+
+    Args:
+        shapes: Of the panels, as slow and fast pixels.
+
+    Returns:
+        Slow and fast pixel of the first corner of each in the drawing.
+    """
+    if len(shapes) == 1:
+        return [(0, 0)]
+    height, width = (round((1 + GAP) * max(sizes)) for sizes in zip(*shapes))
+
+    def distance_to_aspect(columns: int) -> float:
+        rows = -(-len(shapes) // columns)
+        return abs(math.log(columns * width / (rows * height) / ASPECT))
+
+    columns = min(range(1, len(shapes) + 1), key=distance_to_aspect)
+    return [(i // columns * height, i % columns * width) for i in range(len(shapes))]
 
 
 def distribution_plots(findings: Findings, limits: Limits) -> Plots:
@@ -132,7 +196,9 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
             "line is the threshold, above which a significant deviation is a fault.",
         ),
     ):
-        edges = np.concatenate([[0], np.geomspace(0.02, 50, 200)])
+        edges = np.concatenate([[0], np.geomspace(0.02, LARGEST, 200)])
+        # Zero has no place on a logarithmic axis
+        drawn_edges = np.maximum(edges, 0.01)
         good = bad = np.zeros(len(edges) - 1, int)
         for sample, panel in zip(findings.sweeps[0].sampled, findings.panels):
             pixels = panel.pixels
@@ -148,28 +214,27 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
             bad = bad + _counts(of_bad[quantity], edges)
         data = []
         for index, (name, counts) in enumerate((("good", good), ("bad", bad))):
-            centres = (edges[1:] + edges[:-1]) / 2
+            line = step_line(drawn_edges, counts)
+            line["line"] |= line_style(index)
             data.append(
-                {
-                    "x": [float(f"{c:.4g}") for c in centres],
-                    "y": [n or None for n in counts.tolist()],
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "marker": {"size": 3},
-                    "line": {**line_style(index), "shape": "hvh"},
+                line
+                | {
                     "name": f"{name} pixels",
+                    "hovertemplate": "from %{x:.3~g}: %{y} pixels",
                 }
             )
         plots[f"distribution_{key}"] = {
             "data": data,
             "layout": {
                 "title": {"text": title},
-                "xaxis": {"title": {"text": axis}, "type": "log"},
-                "yaxis": {
-                    "title": {"text": "Pixels"},
+                "xaxis": {
+                    "title": {"text": axis},
                     "type": "log",
-                    "exponentformat": "power",
+                    "tickvals": [0.014, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, LARGEST],
+                    "ticktext": ["0", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10"]
+                    + ["20", "≥ 50"],
                 },
+                "yaxis": logarithmic_axis("Pixels", data, "y"),
                 "hovermode": "closest",
                 **_threshold_lines(thresholds),
             },
@@ -180,7 +245,7 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
 
 def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """How many of the values that are known lie between edges, the last of them to infinity."""
-    values = np.clip(values[np.isfinite(values)], 0, 0.999 * edges[-1])
+    values = np.clip(values[np.isfinite(values)], 0, 0.998 * edges[-1])
     return np.histogram(values, edges)[0]
 
 
@@ -238,7 +303,11 @@ def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:
             "layout": {
                 "title": {"text": f"Pixels that are {words[kind]}"},
                 "xaxis": {"title": {"text": "Image"}},
-                "yaxis": {"title": {"text": "Value (counts)"}},
+                "yaxis": {
+                    "title": {"text": "Value (counts)"},
+                    "exponentformat": "none",
+                    "separatethousands": True,
+                },
                 "hovermode": "x unified",
             },
             "help": (
@@ -272,24 +341,27 @@ def _traces(findings: Findings, panel: int, kind: str, n: int) -> list[dict[str,
         )
         if not looked_at[around].all():
             continue
-        style = line_style(len(data) // 2)
+        number = len(data) // 2
+        style = line_style(number)
         x = numbers[look.frames].tolist()
         own = look.at(np.array([bad.index[k]])).values[0]
         neighbours = np.median(look.at(np.sort(around)).values, axis=0)
-        name = f"panel {panel}, slow {slow}, fast {fast}"
+        where = f"panel {panel}, " if len(result.bad) > 1 else ""
+        name = f"{where}slow {slow}, fast {fast}"
         for values, dash, label in (
             (own, "solid", name),
-            (neighbours, "dot", f"around slow {slow}, fast {fast}"),
+            (neighbours, "dot", "its neighbours"),
         ):
             data.append(
                 {
                     "x": x,
-                    "y": [float(v) for v in values],
+                    "y": digits(values),
                     "type": "scatter",
                     "mode": "lines+markers",
-                    "marker": {"size": 4},
+                    "marker": marker_style(number, 5),
                     "line": {**style, "dash": dash},
                     "name": label,
+                    "hovertemplate": "%{y:.4~g}",
                 }
             )
     return data

@@ -18,7 +18,8 @@ from dials_jungfrau_qc.report.bad_pixel_plots import (
     distribution_plots,
     trace_plots,
 )
-from dials_jungfrau_qc.report.html import Section, Table
+from dials_jungfrau_qc.report.html import Section
+from dials_jungfrau_qc.report.tables import Table, narrow_table
 
 WORDS = {
     "dead": "dead",
@@ -182,12 +183,16 @@ def sections(
         for reason in skipped
     ]
     parts = [
+        Section("What to do", points=_advice(findings)),
         Section(
             "Bad pixels",
             detector_plot(findings, shown_kinds(findings), WORDS),
-            [Table(count_table(findings), "Bad pixels by kind"), *_cost_table(touched)],
+            [
+                narrow_table(count_table(findings), "Bad pixels by kind"),
+                *_cost_table(touched),
+            ],
             text,
-        )
+        ),
     ]
     if findings.sweeps:
         parts.append(
@@ -199,6 +204,19 @@ def sections(
         )
         parts.append(Section("The worst pixels", trace_plots(findings, WORDS)))
     return parts
+
+
+def _advice(findings: Findings) -> list[str]:
+    """What to do with the mask."""
+    if not findings.n_bad:
+        return ["There is nothing to mask beyond what is masked already."]
+    return [
+        "Images to be processed: give the mask to dials.import, mask=pixels.mask.",
+        "Data that are imported or refined already: dials.apply_mask refined.expt "
+        "input.mask=pixels.mask, and integrate masked.expt again.",
+        "See below what each pixel was called for, and that the map looks like pixels and "
+        "not like diffraction.",
+    ]
 
 
 def _cost_table(touched: Sequence[Touched]) -> list[Table]:
@@ -220,13 +238,16 @@ def _cost_table(touched: Sequence[Touched]) -> list[Table]:
 
 def _cell(value: float) -> str:
     """A number for a table; empty where it is not known."""
-    return f"{value:.3g}" if np.isfinite(value) else ""
+    if not np.isfinite(value):
+        return ""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _worst_table(findings: Findings, n: int = 3) -> Table:
     """The worst pixels of each kind with their numbers."""
     rows = [
-        ["Kind", "Panel", "Slow", "Fast", "Mean", "Expected", "Variance", "z", "Share"]
+        ["Kind", "Panel", "Slow", "Fast", "Mean\n(photons)", "Expected\n(photons)"]
+        + ["Variance\nratio", "Deviation\n(sigma)", "Bad\nimages"]
     ]
     for kind in shown_kinds(findings):
         worst = []

@@ -9,10 +9,21 @@ import numpy as np
 from dials_jungfrau_qc.algorithms.gain_switch_joint import JointGainSwitch
 from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
 from dials_jungfrau_qc.io.spot_pixels import SpotPixels
-from dials_jungfrau_qc.report.plots import MAX_LINES, Plots, line_style
+from dials_jungfrau_qc.report.plots import (
+    MAX_LINES,
+    Plots,
+    digits,
+    line_style,
+    logarithmic_axis,
+    marker_style,
+    short_name,
+)
+from dials_jungfrau_qc.report.scatter import without_covered
 
-# Points of a scatter plot beyond which only the brightest are drawn
-MAX_SPOTS = 20000
+# Fits that are shown at first
+MAX_FITS = 6
+# More points than this make a page slow and a plot no clearer
+MAX_SPOTS = 6000
 
 
 def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> Plots:
@@ -25,19 +36,22 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
         colour = line_style(index)["color"]
         sigma = np.sqrt(np.maximum(search.expected, 1))
         x = search.values.tolist()
-        group = {"legendgroup": name, "hoverinfo": "x+y+name"}
+        group = {"legendgroup": str(index), "hoverinfo": "x+y+name"}
+        if len(data) >= 4 * MAX_FITS:
+            group["visible"] = "legendonly"
+        called = "" if search.switch else " (no switch)"
         data += [
             {
                 "x": x,
                 "y": [n or None for n in search.counts.tolist()],
                 "mode": "markers",
-                "marker": {"color": colour, "size": 5},
-                "name": name,
+                "marker": marker_style(index, 5),
+                "name": short_name(name) + called,
                 **group,
             },
             {
                 "x": x,
-                "y": _rounded(search.expected),
+                "y": digits(search.expected),
                 "mode": "lines",
                 "line": {"color": colour, "width": 1.5},
                 "name": "fit",
@@ -46,7 +60,7 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
             },
             {
                 "x": x,
-                "y": _rounded(search.smooth),
+                "y": digits(search.smooth),
                 "mode": "lines",
                 "line": {"color": colour, "width": 1, "dash": "dot"},
                 "name": "without a switch",
@@ -55,10 +69,10 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
             },
             {
                 "x": x,
-                "y": _rounded((search.counts - search.expected) / sigma),
+                "y": digits((search.counts - search.expected) / sigma),
                 "yaxis": "y2",
                 "mode": "markers",
-                "marker": {"color": colour, "size": 4},
+                "marker": marker_style(index, 4),
                 "name": "residual",
                 "showlegend": False,
                 **group,
@@ -73,9 +87,7 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
                 "title": {"text": "Fit of the gain switch"},
                 "xaxis": {"title": {"text": "Pixel value (photons)"}, "anchor": "y2"},
                 "yaxis": {
-                    "title": {"text": "Pixels"},
-                    "type": "log",
-                    "exponentformat": "power",
+                    **logarithmic_axis("Pixels", data[::4], "y"),
                     "domain": [0.32, 1],
                 },
                 "yaxis2": {
@@ -91,7 +103,9 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
                 "alone, and the lower plot is what the fit leaves, in standard deviations.\n\n"
                 "J is the area between the two, in photons: how far values jump at the "
                 "switch. Negative J is an overlap (values occur twice over, then a step down), "
-                "positive J a deficit (values that do not occur)."
+                "positive J a deficit (values that do not occur).\n\n"
+                "Where no switch is called the line is the best that was tried, and it is no "
+                "better than chance. Click on a name to hide its points or to show them."
             ),
         }
     }
@@ -104,7 +118,7 @@ def switch_by_group_plot(
     called = [(n, f.switch.switch) for n, f in zip(names, features) if f.switch.switch]
     if not called:
         return {}
-    labels = [name for name, _ in called]
+    labels = [short_name(name) for name, _ in called]
 
     def points(value: str, axis: str, index: int, name: str) -> dict:
         return {
@@ -115,9 +129,10 @@ def switch_by_group_plot(
                 "array": [getattr(switch, f"{value}_error") for _, switch in called],
             },
             "mode": "markers",
-            "marker": {"color": line_style(index)["color"], "size": 8},
+            "marker": marker_style(index, 8),
             "yaxis": axis,
             "name": name,
+            "hovertemplate": "%{y:.3f} ± %{error_y.array:.2~g}",
         }
 
     shapes = []
@@ -157,6 +172,27 @@ def switch_by_group_plot(
     }
 
 
+def resolution_ticks(highest: float) -> list[float]:
+    """Round resolutions that are not too near to each other on an axis of 1/d^2.
+
+    Args:
+        highest: End of the axis, 1/A^2.
+
+    Returns:
+        In A, from low resolution to high.
+    """
+    # Two digits and no more say where a reflection is
+    steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 8)
+    ticks: list[float] = []
+    for d in sorted((s * 10.0**k for s in steps for k in (-1, 0, 1, 2)), reverse=True):
+        if (
+            d**-2 <= highest
+            and d**-2 - (ticks[-1] ** -2 if ticks else 0) > highest / 15
+        ):
+            ticks.append(round(d, 6))
+    return ticks
+
+
 def peakogram(
     names: Sequence[str],
     spots: Sequence[SpotPixels],
@@ -174,21 +210,18 @@ def peakogram(
     data = []
     for index, group in drawn:
         use = np.flatnonzero(np.nan_to_num(group.maximum) > 0)
-        brightest = use[np.argsort(-group.maximum[use])][: MAX_SPOTS // len(drawn)]
+        # 1/d^2, on which an axis of resolution is linear
+        x, y = 1 / group.resolution[use] ** 2, group.maximum[use]
+        shown = without_covered(x, np.log(y), MAX_SPOTS // len(drawn))
         data.append(
             {
-                # 1/d^2, on which an axis of resolution is linear
-                "x": _rounded(1 / group.resolution[brightest] ** 2),
-                "y": _rounded(group.maximum[brightest]),
-                "text": [f"{d:.2f} A" for d in group.resolution[brightest]],
-                "type": "scattergl",
+                "x": digits(x[shown]),
+                "y": digits(y[shown]),
+                "text": [f"{d:.2f} Å" for d in x[shown] ** -0.5],
+                "type": "scatter",
                 "mode": "markers",
-                "marker": {
-                    "size": 3,
-                    "color": line_style(index)["color"],
-                    "opacity": 0.6,
-                },
-                "name": names[index],
+                "marker": {**marker_style(index, 4), "opacity": 0.7},
+                "name": short_name(names[index]),
                 "hovertemplate": "%{text}: %{y}",
             }
         )
@@ -199,22 +232,22 @@ def peakogram(
     if ceilings:
         lines.append((float(np.median(ceilings)), "pile-up"))
     highest = max(max(trace["x"], default=0.0) for trace in data) or 1.0
-    ticks = np.linspace(0, highest, 7)[1:]
+    ticks = resolution_ticks(highest)
     return {
         "peakogram": {
             "data": data,
             "layout": {
                 "title": {"text": "Peakogram"},
                 "xaxis": {
-                    "title": {"text": "Resolution (A)"},
-                    "tickvals": ticks.tolist(),
-                    "ticktext": [f"{x**-0.5:.2f}" for x in ticks],
+                    "title": {"text": "Resolution (Å)"},
+                    "tickvals": [d**-2 for d in ticks],
+                    "ticktext": [f"{d:g}" for d in ticks],
+                    "range": [0, 1.02 * highest],
+                    "zeroline": False,
                 },
-                "yaxis": {
-                    "title": {"text": "Highest pixel of the reflection (counts)"},
-                    "type": "log",
-                    "exponentformat": "power",
-                },
+                "yaxis": logarithmic_axis(
+                    "Highest pixel of the reflection (counts)", data, "y"
+                ),
                 "shapes": [
                     {
                         "type": "line",
@@ -244,11 +277,8 @@ def peakogram(
             "help": (
                 "The highest pixel of each reflection against its resolution. Reflections "
                 "above the gain switch have pixels in the second gain; those at the pile-up "
-                "are measured too weak, and are most often at low resolution."
+                "are measured too weak, and are most often at low resolution.\n\n"
+                "Of points that would cover each other one is drawn."
             ),
         }
     }
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.5g}") for value in values]

@@ -5,22 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.util
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dials_jungfrau_qc._version import __version__
 from dials_jungfrau_qc.io.arguments import Arguments
 from dials_jungfrau_qc.io.compat import dials_version
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.report.plots import Plots
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table whose first row is its heading."""
-
-    rows: Sequence[Sequence[object]]
-    caption: str = ""
+from dials_jungfrau_qc.report.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +27,14 @@ class Section:
         plots: Plotly dictionaries by key.
         tables: Tables below the plots.
         text: Paragraphs above them.
+        points: Items of a list below the paragraphs.
     """
 
     title: str
     plots: Plots = dataclasses.field(default_factory=dict)
     tables: Sequence[Table] = ()
     text: Sequence[str] = ()
+    points: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +89,7 @@ def render_report(
     import jinja2
 
     environment = jinja2.Environment(
+        finalize=printable,
         loader=jinja2.ChoiceLoader(
             [
                 jinja2.PackageLoader("dials_jungfrau_qc", "report/templates"),
@@ -102,9 +100,61 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
+    environment.filters["for_plotly"] = for_plotly
     return environment.get_template("jungfrau_report.html").render(
-        title=title, verdict=verdict, sections=sections, run=run, plotly=plotly_script()
+        title=title,
+        verdict=verdict,
+        sections=sections,
+        run=run,
+        plotly=environment.filters["safe"](plotly_script()),
     )
+
+
+def typeset(text: object) -> str:
+    """Numbers and units as they are printed, for what is written plainly on a console."""
+    text = re.sub(r"(?<=\d) \+- (?=\d)", " ± ", str(text))
+    text = re.sub(r"(?<=\d)e([+-]\d+)\b", _power_of_ten, text)
+    text = re.sub(r"\bA\^2\b", "Å²", text)
+    return text.replace("(A)", "(Å)")
+
+
+def _power_of_ten(match: re.Match) -> str:
+    digits = str(int(match[1])).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f" × 10{digits}"
+
+
+def printable(value: Any) -> Any:
+    """Text with what has no shape of its own written out, such as control characters.
+
+    File names may hold them, and names that are no UTF-8 hold surrogates, which no page
+    can. Line breaks and tabs are left to where they stand.
+    """
+    # What is markup already has gone through here
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else _written_out(c) for c in value
+    )
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def for_plotly(value: Any, key: str = "") -> Any:
+    """A plot with its text as text, which plotly would else take for markup.
+
+    Templates for hovering are the program's own and are left alone.
+    """
+    if isinstance(value, dict):
+        return {k: for_plotly(v, k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_plotly(v, key) for v in value]
+    if not isinstance(value, str) or key == "hovertemplate":
+        return value
+    value = "".join(c if c.isprintable() else _written_out(c) for c in value)
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def plotly_script() -> str:

@@ -9,10 +9,18 @@ import numpy as np
 
 from dials_jungfrau_qc.algorithms.linearity_residuals import Residuals
 from dials_jungfrau_qc.io.tutorial_ratio import TutorialPair
-from dials_jungfrau_qc.report.plots import COLOURS, MAX_LINES, Plots, line_style
+from dials_jungfrau_qc.report.plots import (
+    MAX_LINES,
+    Plots,
+    digits,
+    line_style,
+    logarithmic_axis,
+    marker_style,
+)
+from dials_jungfrau_qc.report.scatter import without_covered
 
-# More points than this a sweep make a page slow and a plot no clearer
-_MAX_POINTS = 3000
+# More points than this make a page slow and a plot no clearer
+_MAX_POINTS = 6000
 
 _AXES = {
     "intensity": ("Intensity in the reference (photons)", "log"),
@@ -54,33 +62,35 @@ def pair_scatter_plot(
         slopes: Ratio of sums of each.
     """
     data: list[dict[str, Any]] = []
+    most = _MAX_POINTS // max(1, min(len(pairs), MAX_LINES))
     for index, (label, pair, slope) in enumerate(
         zip(labels[:MAX_LINES], pairs, slopes)
     ):
         if not len(pair.x):
             continue
-        step = -(-len(pair.x) // _MAX_POINTS)
-        style = line_style(index)
+        drawn = without_covered(np.log(pair.x), np.log(pair.y), most)
         data.append(
             {
-                "x": _digits(pair.x[::step]),
-                "y": _digits(pair.y[::step]),
-                "type": "scattergl",
+                "x": digits(pair.x[drawn]),
+                "y": digits(pair.y[drawn]),
+                "type": "scatter",
                 "mode": "markers",
-                "marker": {"size": 3, "color": style["color"], "opacity": 0.5},
+                "marker": {**marker_style(index, 4), "opacity": 0.6},
                 "name": label,
-                "hovertemplate": "%{x:.4g}, %{y:.4g}",
+                "legendgroup": str(index),
+                "hovertemplate": "%{x:.4~g}, %{y:.4~g}",
             }
         )
         ends = np.array([pair.x.min(), pair.x.max()])
         data.append(
             {
-                "x": _digits(ends),
-                "y": _digits(ends * slope),
+                "x": digits(ends),
+                "y": digits(ends * slope),
                 "type": "scatter",
                 "mode": "lines",
-                "line": {**style, "color": "#000000"},
+                "line": {"color": "#000000", "width": 1},
                 "showlegend": False,
+                "legendgroup": str(index),
                 "hovertemplate": f"ratio of sums {slope:.4f}",
             }
         )
@@ -89,8 +99,12 @@ def pair_scatter_plot(
             "data": data,
             "layout": {
                 "title": {"text": "Intensities against those of the reference"},
-                "xaxis": _logarithmic("Intensity in the reference (photons)"),
-                "yaxis": _logarithmic("Intensity in the sweep (photons)"),
+                "xaxis": logarithmic_axis(
+                    "Intensity in the reference (photons)", data, "x"
+                ),
+                "yaxis": logarithmic_axis(
+                    "Intensity in the sweep (photons)", data, "y"
+                ),
                 "hovermode": "closest",
             },
             "help": (
@@ -98,7 +112,8 @@ def pair_scatter_plot(
                 "as the tutorial's script does, and the line of the ratio of sums. The "
                 "bend of the points above the line at the faint end is selection: of faint "
                 "reflections only those that came out high pass the cut.\n\n"
-                f"At most {_MAX_POINTS} points a sweep are drawn; pair<id>.dat has all."
+                "Of points that would cover each other one is drawn; pair<id>.dat has "
+                "every one."
             ),
         }
     }
@@ -126,8 +141,9 @@ def ratio_over_nominal_plot(
                 "type": "scatter",
                 "mode": "lines+markers",
                 "line": {**line_style(index), "width": 1},
+                "marker": marker_style(index, 7),
                 "name": name,
-                "hovertemplate": "%{y:.5f}",
+                "hovertemplate": "%{y:.4f} ± %{error_y.array:.2~g}",
             }
         )
     return {
@@ -135,7 +151,7 @@ def ratio_over_nominal_plot(
             "data": data,
             "layout": {
                 "title": {"text": "Ratio to the reference over the recorded one"},
-                "xaxis": _logarithmic("Recorded transmission"),
+                "xaxis": _transmission_axis(transmissions),
                 "yaxis": {"title": {"text": "Ratio / recorded ratio"}},
                 "hovermode": "closest",
                 "shapes": [_level(1.0)],
@@ -165,8 +181,11 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
         for k, label in enumerate(labels[:MAX_LINES]):
             if not np.isfinite(result.ratio[k]).any():
                 continue
-            colour = COLOURS[k % len(COLOURS)]
-            points = {"x": _digits(result.centre), "type": "scatter"}
+            points = {
+                "x": digits(result.centre),
+                "type": "scatter",
+                "legendgroup": str(k),
+            }
             data.append(
                 {
                     **points,
@@ -177,9 +196,9 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
                         "width": 2,
                     },
                     "mode": "markers",
-                    "marker": {"size": 6, "color": colour},
+                    "marker": marker_style(k, 7),
                     "name": label,
-                    "hovertemplate": "%{x:.4g}: %{y:.4f}",
+                    "hovertemplate": "%{x:.4~g}: %{y:.4f} ± %{error_y.array:.2~g}",
                 }
             )
             data.append(
@@ -187,7 +206,7 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
                     **points,
                     "y": _finite(result.model[k]),
                     "mode": "lines",
-                    "line": {"color": colour, "width": 1.5},
+                    "line": {**line_style(k), "dash": "solid"},
                     "showlegend": False,
                     "hoverinfo": "skip",
                 }
@@ -198,11 +217,9 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
                 "title": {
                     "text": f"Ratio over the fitted beam against {result.quantity}"
                 },
-                "xaxis": {
-                    "title": {"text": title},
-                    "type": kind,
-                    "exponentformat": "power",
-                },
+                "xaxis": logarithmic_axis(title, data, "x")
+                if kind == "log"
+                else {"title": {"text": title}},
                 "yaxis": {"title": {"text": "Ratio / relative beam"}},
                 "hovermode": "closest",
                 "shapes": [_level(1.0)],
@@ -247,8 +264,9 @@ def background_plot(
                 "type": "scatter",
                 "mode": "lines+markers",
                 "line": line_style(index),
+                "marker": marker_style(index, 7),
                 "name": name,
-                "hovertemplate": "%{y:.5f}",
+                "hovertemplate": "%{y:.4f} ± %{error_y.array:.2~g}",
             }
         )
     return {
@@ -256,7 +274,7 @@ def background_plot(
             "data": data,
             "layout": {
                 "title": {"text": "The background as a monitor of the beam"},
-                "xaxis": _logarithmic("Recorded transmission"),
+                "xaxis": _transmission_axis(transmissions),
                 "yaxis": {"title": {"text": "Ratio / recorded ratio"}},
                 "hovermode": "closest",
                 "shapes": [_level(1.0)],
@@ -272,8 +290,19 @@ def background_plot(
     }
 
 
-def _logarithmic(title: str) -> dict[str, Any]:
-    return {"title": {"text": title}, "type": "log", "exponentformat": "power"}
+def _transmission_axis(transmissions: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis that names the transmissions that there are."""
+    apart: list[float] = []
+    for value in sorted(set(transmissions)):
+        # Names closer than this would overlap
+        if not apart or value > 1.08 * apart[-1]:
+            apart.append(value)
+    return {
+        "title": {"text": "Recorded transmission"},
+        "type": "log",
+        "tickvals": apart,
+        "ticktext": [f"{value:.3g}" for value in apart],
+    }
 
 
 def _level(y: float) -> dict[str, Any]:
@@ -286,10 +315,6 @@ def _level(y: float) -> dict[str, Any]:
         "y1": y,
         "line": {"color": "#888888", "width": 1, "dash": "dot"},
     }
-
-
-def _digits(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.5g}") for value in values.tolist()]
 
 
 def _finite(values: Sequence[float]) -> list[float | None]:

@@ -20,13 +20,15 @@ from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
 from dials_jungfrau_qc.io.sweep_matching import MatchedSweeps
 from dials_jungfrau_qc.io.transmissions import Transmission
 from dials_jungfrau_qc.io.tutorial_ratio import TutorialPair
-from dials_jungfrau_qc.report.html import Section, Table
+from dials_jungfrau_qc.report.html import Section
+from dials_jungfrau_qc.report.linearity_advice import linearity_advice
 from dials_jungfrau_qc.report.linearity_plots import (
     background_plot,
     pair_scatter_plot,
     ratio_over_nominal_plot,
     residual_plots,
 )
+from dials_jungfrau_qc.report.tables import Table, narrow_table
 
 # The mean of ratios is worth a word if it is off by more than this
 _SELECTION_WORTH_SAYING = 0.005
@@ -471,7 +473,7 @@ def report_sections(results: LinearityResults) -> list[Section]:
     ratios = [analysis.ratios[k] for k in others]
     beams = analysis.model.relative_beam / nominal
     beam_errors = analysis.model.relative_beam_error / nominal
-    sections = []
+    sections = [Section("What to do", points=linearity_advice(analysis.verdict))]
     if results.warnings:
         sections.append(Section("Warnings", text=list(results.warnings)))
     sections.append(
@@ -485,14 +487,17 @@ def report_sections(results: LinearityResults) -> list[Section]:
                     [labels[k] for k in others], pairs, [r.sums.ratio for r in ratios]
                 ),
             },
-            tables=[Table(sweep_table(results)), Table(matching_table(results))],
+            tables=[
+                narrow_table(sweep_table(results), "Ratios to the reference"),
+                narrow_table(matching_table(results), "Reflections"),
+            ],
             text=[note] if note else [],
         )
     )
     sections.append(
         Section(
             "The joint model",
-            tables=[Table(model_table(results))],
+            tables=[Table(model_table(results), "Terms of the joint model")],
             text=[
                 "All sweeps are fitted together: the beam of each, decay, an offset, and the "
                 "second gain stage. A term is supported if chi-squared falls by more than "
@@ -504,7 +509,9 @@ def report_sections(results: LinearityResults) -> list[Section]:
         Section(
             "Residuals",
             plots=residual_plots(labels, analysis.residuals),
-            tables=[Table(residual_table(results))],
+            tables=[
+                Table(residual_table(results), "How well a constant and the model fit")
+            ],
         )
     )
     backgrounds = [r.background for r in ratios]

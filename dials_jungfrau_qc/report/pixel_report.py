@@ -26,12 +26,14 @@ from dials_jungfrau_qc.report.feature_report import (
     pile_up_table,
     switch_table,
 )
-from dials_jungfrau_qc.report.html import Section, Table
+from dials_jungfrau_qc.report.html import Section
+from dials_jungfrau_qc.report.pixel_advice import pixel_advice
 from dials_jungfrau_qc.report.plots import (
     pixel_values_log_plot,
     pixel_values_plot,
     spot_intensities_plot,
 )
+from dials_jungfrau_qc.report.tables import narrow_table
 
 SPOT_FINDING_NOTE = (
     "These intensities are raw sums of the strong pixels of spot finding: the threshold is "
@@ -123,6 +125,9 @@ class PixelReport:
     def sections(self) -> list[Section]:
         """The parts of the page."""
         sections = []
+        if self.analysis is not None:
+            advice = pixel_advice(self.spots, self.analysis)
+            sections.append(Section("What to do", points=advice))
         drawn = [(g, h) for g, h in zip(self.spots, self.histograms) if h is not None]
         if drawn:
             labels = [group_label(group) for group, _ in drawn]
@@ -131,7 +136,14 @@ class PixelReport:
                     "Pixel values",
                     plots=pixel_values_plot(labels, [h for _, h in drawn])
                     | pixel_values_log_plot(labels, [g.pixels for g, _ in drawn]),
-                    tables=[Table(pixel_table(self.spots, self.histograms))],
+                    tables=[
+                        narrow_table(
+                            _with_whole_headings(
+                                pixel_table(self.spots, self.histograms)
+                            ),
+                            "Pixel values (counts)",
+                        )
+                    ],
                 )
             )
         if self._with_pixels:
@@ -146,7 +158,12 @@ class PixelReport:
                     plots=spot_intensities_plot(
                         [group_label(g) for g in groups], histograms, quantity
                     ),
-                    tables=[Table(intensity_table(groups, histograms))],
+                    tables=[
+                        narrow_table(
+                            intensity_table(groups, histograms),
+                            "Reflections by intensity",
+                        )
+                    ],
                     text=[SPOT_FINDING_NOTE] if SPOT_FINDING in quantity else text,
                 )
             )
@@ -170,8 +187,11 @@ class PixelReport:
             )
             | peakogram(labels, groups, features, joint),
             tables=[
-                Table(switch_table(labels, features)),
-                Table(pile_up_table(labels, groups, features)),
+                narrow_table(switch_table(labels, features), "Gain switch"),
+                narrow_table(
+                    pile_up_table(labels, groups, features),
+                    "Pile-up, and how far the beam can be opened",
+                ),
             ],
         )
 
@@ -223,7 +243,12 @@ def pixel_table(
         ["Group", "Reflections", "Pixels", "Zeros", "Mean", "Median", "99.9 %"]
         + ["Maximum", f"Below\n{edges[0]:g}", f"Above\n{edges[-1]:g}", "Not\nfinite"]
         + (
-            ["Untrusted\npixels", "refl.", "At limit\npixels", "refl."]
+            [
+                "Untrusted\npixels",
+                "Untrusted\nrefl.",
+                "At limit\npixels",
+                "At limit\nrefl.",
+            ]
             if trusted
             else []
         )
@@ -240,7 +265,7 @@ def pixel_table(
                 str(statistics.n_zero),
                 _number(statistics.mean, ".2f"),
                 _number(statistics.median, ".6g"),
-                _number(statistics.p99_9, ".6g"),
+                _number(statistics.p99_9, ".4g" if statistics.p99_9 < 1000 else ".0f"),
                 _number(statistics.maximum, ".8g"),
                 str(histogram.n_below),
                 str(histogram.n_above),
@@ -262,6 +287,15 @@ def pixel_table(
             row.append(_resolution_range(group))
         rows.append(row)
     return rows
+
+
+def _with_whole_headings(rows: list[list[str]]) -> list[list[str]]:
+    """A table whose headings can stand alone, where the one before is left out."""
+    heading = [
+        f"{before.splitlines()[0]}\n{name}" if name == "refl." else name
+        for before, name in zip(["", *rows[0]], rows[0])
+    ]
+    return [heading, *rows[1:]]
 
 
 def intensity_table(

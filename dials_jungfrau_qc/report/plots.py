@@ -6,7 +6,8 @@ own plots.py modules do. Keys are JavaScript identifiers, values are Python scal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,31 @@ from dials_jungfrau_qc.algorithms.value_counts import ValueCounts
 
 Plots = dict[str, dict[str, Any]]
 
-# Okabe and Ito's palette, which people with any kind of colour vision can tell apart
-# (https://jfly.uni-koeln.de/color/), darkest first
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), made darker until each colour
+# has a contrast of 3 with white, with which thin lines are legible, and until people with
+# any kind of colour vision tell all of them apart
+COLOURS = ("#0A528F", "#B84800", "#148350", "#CB79A7", "#D38000", "#2C9CD8", "#000000")
 DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "x",
+    "cross",
+    "star",
+    "triangle-down",
+    "hexagon",
+)
 
 # More lines than this cannot be told apart on one plot
 MAX_LINES = 20
-# More points than this a line are merged for display
-MAX_POINTS = 20000
+# Longer names than this leave a plot no room
+MAX_NAME = 48
+# Bins are drawn together from this distance to zero, in bins, so that each is 1 % wide ...
+FINE_BINS = 100
+# ... but never so many that fewer than this are drawn
+LEAST_BINS = 500
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -34,6 +51,111 @@ def line_style(index: int) -> dict[str, Any]:
         "dash": DASHES[index // len(COLOURS) % len(DASHES)],
         "width": 1.5,
     }
+
+
+def marker_style(index: int, size: float) -> dict[str, Any]:
+    """Colour and shape of the markers with this number, their size in pixels."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "symbol": SYMBOLS[index % len(SYMBOLS)],
+        "size": size,
+    }
+
+
+def logarithmic_axis(title: str, traces: Sequence[Mapping[str, Any]], of: str) -> dict:
+    """A logarithmic axis whose tick labels have room.
+
+    Args:
+        title: With the unit.
+        traces: What is drawn.
+        of: "x" or "y".
+    """
+    values = [v for trace in traces for v in trace[of] if v is not None and v > 0]
+    decades = math.log10(max(values) / min(values)) if values else 1.0
+    # From 5 downwards plotly leaves out digits between the decades that would overlap
+    return {
+        "title": {"text": title},
+        "type": "log",
+        "exponentformat": "power",
+        "nticks": max(5, math.ceil(decades)),
+    }
+
+
+def short_name(name: str) -> str:
+    """A name without its middle, if it is too long for a legend."""
+    if len(name) <= MAX_NAME:
+        return name
+    kept = MAX_NAME - 1
+    return f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+def step_line(edges: np.ndarray, heights: np.ndarray) -> dict[str, Any]:
+    """A trace that draws a histogram as steps with the edges of its bins.
+
+    Empty bins have no place on a logarithmic axis: the line ends before and begins again
+    behind them. Every point lies at the lower edge of its bin, but for those that end the
+    line at an upper one.
+
+    Args:
+        edges: Shape (n + 1,).
+        heights: Shape (n,).
+    """
+    drawn = np.flatnonzero(heights > 0)
+    starts = np.flatnonzero(np.diff(drawn, prepend=-2) > 1)
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for run in np.split(drawn, starts[1:]):
+        if not run.size:
+            continue
+        if x:
+            x.append(None)
+            y.append(None)
+        x += digits(edges[run[0] : run[-1] + 2], 7)
+        values = digits(heights[run], 5)
+        y += [*values, values[-1]]
+    return {
+        "x": x,
+        "y": y,
+        "type": "scatter",
+        "mode": "lines",
+        "line": {"shape": "hv"},
+    }
+
+
+def digits(values: np.ndarray, n: int = 5) -> list[float]:
+    """Numbers with as many digits as a plot can show, which keeps pages small."""
+    return [float(f"{value:.{n}g}") for value in np.asarray(values).tolist()]
+
+
+def display_bins(edges: np.ndarray, n: int) -> np.ndarray:
+    """Where to put bins of one width together for display.
+
+    Single bins near zero, where the gain switches; towards larger values 1 % of the value,
+    or a 500th part of the range if that is less.
+
+    Args:
+        edges: Edges of all bins.
+        n: How many of the bins are drawn.
+
+    Returns:
+        The first bin of each that is drawn, and n at the end.
+    """
+    width = edges[1] - edges[0]
+    starts = [0]
+    while starts[-1] < n:
+        here = starts[-1]
+        distance = round(abs(edges[here]) / width)
+        step = _round_down(min(distance / FINE_BINS, n / LEAST_BINS))
+        starts.append(min(here + step, n))
+    return np.array(starts)
+
+
+def _round_down(value: float) -> int:
+    """The largest of 1, 2, 5, 10, 20, 50 and so on that is no larger."""
+    if value < 2:
+        return 1
+    power = 10 ** math.floor(math.log10(value))
+    return int(power * next(f for f in (5, 2, 1) if f * power <= value))
 
 
 def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) -> Plots:
@@ -46,27 +168,18 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
     shown = histograms[:MAX_LINES]
     last = max((int(np.max(np.flatnonzero(h.counts), initial=-1)) for h in shown)) + 1
     last = max(last, 1)
-    merge = -(-last // MAX_POINTS)
     edges = shown[0].edges
-    width = float(edges[1] - edges[0])
+    starts = display_bins(edges, last)
+    drawn_edges = edges[starts]
+    widths = np.diff(drawn_edges)
     data = []
     for index, (label, histogram) in enumerate(zip(labels, shown)):
-        counts = histogram.counts[:last]
-        if merge > 1:
-            counts = np.add.reduceat(counts, np.arange(0, last, merge))
+        counts = np.add.reduceat(histogram.counts[:last], starts[:-1])
+        line = step_line(drawn_edges, counts / widths)
+        line["line"] |= line_style(index)
         data.append(
-            {
-                "x0": float(edges[0]) + merge * width / 2,
-                "dx": merge * width,
-                "y": [n or None for n in counts.tolist()],
-                "type": "scatter",
-                # Without markers a bin between two empty ones would not be drawn
-                "mode": "lines+markers",
-                "marker": {"size": 3},
-                "line": {**line_style(index), "shape": "hvh"},
-                "name": label,
-                "hovertemplate": "%{x}: %{y} pixels",
-            }
+            line
+            | {"name": short_name(label), "hovertemplate": "%{y:.4~g} pixels a count"}
         )
     low, high = float(edges[0]), float(edges[last])
     presets = [("all", [low, high])] + [
@@ -74,34 +187,35 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
         for a, b in ((0, 50), (0, 200), (0, 1000), (8000, 12000))
         if a < high and b > low
     ]
+    # Where the gain switches; the next plot has the whole range
+    first = next((r for label, r in presets if label == "0-200"), [low, high])
     note = _note(len(histograms), "histograms")
-    if merge > 1:
-        note += f" {merge} bins are drawn as one."
+    if len(starts) <= last:
+        note += (
+            "\n\nTowards larger values bins are drawn together and their pixels divided by "
+            "the width."
+        )
     return {
         "pixel_values": {
             "data": data,
+            "presets": [{"label": label, "range": ends} for label, ends in presets],
             "layout": {
                 "title": {"text": "Pixel values under the spots"},
                 "xaxis": {
                     "title": {"text": "Pixel value (counts)"},
-                    "range": [low, high],
+                    "range": first,
                     "tickformat": ",~r",
+                    "hoverformat": ",.7~r",
                     "rangeslider": {
                         "visible": True,
                         "thickness": 0.08,
                         "range": [low, high],
+                        "bgcolor": "#f5f5f5",
+                        "yaxis": {"rangemode": "auto"},
                     },
                 },
-                "yaxis": {
-                    "title": {
-                        "text": f"Pixels in a bin of {width * merge:g} "
-                        + ("count" if width * merge == 1 else "counts")
-                    },
-                    "type": "log",
-                    "exponentformat": "power",
-                },
+                "yaxis": logarithmic_axis("Pixels a count", data, "y"),
                 "hovermode": "x unified" if len(shown) <= 8 else "closest",
-                "updatemenus": [range_buttons(presets)],
             },
             "help": (
                 "How often each value occurs among the pixels under the spots, on a "
@@ -133,16 +247,13 @@ def pixel_values_log_plot(
     for index, (label, values) in enumerate(zip(labels, counted[:MAX_LINES])):
         histogram = widening_histogram(values)
         density = histogram.counts / np.diff(histogram.edges)
+        line = step_line(histogram.edges, density)
+        line["line"] |= line_style(index)
         data.append(
-            {
-                "x": [float(f"{x:.6g}") for x in histogram.centres],
-                "y": [float(f"{y:.4g}") or None for y in density],
-                "type": "scatter",
-                "mode": "lines+markers",
-                "marker": {"size": 3},
-                "line": {**line_style(index), "shape": "hvh"},
-                "name": label,
-                "hovertemplate": "%{x:.5g}: %{y:.4g} pixels a count",
+            line
+            | {
+                "name": short_name(label),
+                "hovertemplate": "from %{x:.5~g}: %{y:.4~g} pixels a count",
             }
         )
     return {
@@ -150,16 +261,8 @@ def pixel_values_log_plot(
             "data": data,
             "layout": {
                 "title": {"text": "Pixel values, over the whole range"},
-                "xaxis": {
-                    "title": {"text": "Pixel value (counts)"},
-                    "type": "log",
-                    "exponentformat": "power",
-                },
-                "yaxis": {
-                    "title": {"text": "Pixels a count"},
-                    "type": "log",
-                    "exponentformat": "power",
-                },
+                "xaxis": logarithmic_axis("Pixel value (counts)", data, "x"),
+                "yaxis": logarithmic_axis("Pixels a count", data, "y"),
                 "hovermode": "closest",
             },
             "help": (
@@ -183,34 +286,24 @@ def spot_intensities_plot(
         histograms: Its histogram, in logarithmic bins.
         quantity: What the intensities are, in words.
     """
-    data = [
-        {
-            "x": [float(f"{x:.6g}") for x in histogram.centres],
-            "y": [n or None for n in histogram.counts.tolist()],
-            "type": "scatter",
-            "mode": "lines+markers",
-            "marker": {"size": 3},
-            "line": {**line_style(index), "shape": "hvh"},
-            "name": label,
-            "hovertemplate": "%{x:.4g}: %{y} spots",
-        }
-        for index, (label, histogram) in enumerate(zip(labels, histograms[:MAX_LINES]))
-    ]
+    data = []
+    for index, (label, histogram) in enumerate(zip(labels, histograms[:MAX_LINES])):
+        line = step_line(histogram.edges, histogram.counts)
+        line["line"] |= line_style(index)
+        data.append(
+            line
+            | {
+                "name": short_name(label),
+                "hovertemplate": "from %{x:.4~g}: %{y} spots",
+            }
+        )
     return {
         "spot_intensities": {
             "data": data,
             "layout": {
                 "title": {"text": "Spot intensities"},
-                "xaxis": {
-                    "title": {"text": f"Intensity (counts): {quantity}"},
-                    "type": "log",
-                    "exponentformat": "power",
-                },
-                "yaxis": {
-                    "title": {"text": "Spots in a logarithmic bin"},
-                    "type": "log",
-                    "exponentformat": "power",
-                },
+                "xaxis": logarithmic_axis(f"Intensity (counts): {quantity}", data, "x"),
+                "yaxis": logarithmic_axis("Spots in a logarithmic bin", data, "y"),
                 "hovermode": "closest",
             },
             "help": (
@@ -230,25 +323,3 @@ def _note(n: int, what: str) -> str:
     if n <= MAX_LINES:
         return ""
     return f"\n\nOnly the first {MAX_LINES} of {n} {what} are drawn; the JSON has all."
-
-
-def range_buttons(presets: Sequence[tuple[str, Sequence[float]]]) -> dict[str, Any]:
-    """Buttons that set the range of the horizontal axis."""
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "showactive": True,
-        "x": 0,
-        "xanchor": "left",
-        "y": 1.02,
-        "yanchor": "bottom",
-        "pad": {"t": 0, "b": 4},
-        "buttons": [
-            {
-                "label": label,
-                "method": "relayout",
-                "args": [{"xaxis.range": list(range_), "yaxis.autorange": True}],
-            }
-            for label, range_ in presets
-        ],
-    }

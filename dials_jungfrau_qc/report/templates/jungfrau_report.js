@@ -1,28 +1,165 @@
-function drawPlot(key, graph) {
-  var save = function (format) {
-    return {
-      name: "Save as " + format.toUpperCase(),
-      icon: Plotly.Icons[format === "svg" ? "disk" : "camera"],
-      click: function (plot) {
-        Plotly.downloadImage(plot, {format: format, filename: key, width: 1200, height: 600});
-      }
-    };
-  };
-  var layout = Object.assign({
-    font: {family: "Helvetica Neue, Helvetica, Arial, sans-serif", size: 13},
-    margin: {l: 80, r: 20, t: 80, b: 60},
-    legend: {orientation: "v"},
-    showlegend: true
-  }, graph.layout);
-  if (layout.height) {
-    document.getElementById(key).style.height = layout.height + "px";
+"use strict";
+(function () {
+  // Of plots on paper, in pixels of 1/96 inch: what A4 and Letter have between the margins
+  const PAPER_WIDTH = 690;
+  const PAPER_HEIGHT = 330;
+  const SAVED_WIDTH = 1200;
+  const areas = Array.from(document.querySelectorAll(".plot-area"));
+  const waiting = areas.slice();
+
+  function draw(area) {
+    const graph = JSON.parse(document.getElementById(area.id + "_graph").textContent);
+    const layout = Object.assign({
+      font: {family: "Helvetica Neue, Helvetica, Arial, sans-serif", size: 13, color: "#333"},
+      margin: {l: 80, r: 20, t: 50, b: 50},
+      showlegend: true
+    }, graph.layout);
+    const first = presetsOf(area)[0] && heightsBetween(graph.data, layout.xaxis.range);
+    if (first) { layout.yaxis.range = first; }
+    Plotly.newPlot(area, graph.data, layout, {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
+    });
+    area.on("plotly_relayout", function () { markPreset(area); });
+    markPreset(area);
   }
-  Plotly.newPlot(key, graph.data, layout, {
-    responsive: true,
-    displaylogo: false,
-    modeBarButtons: [
-      [save("png"), save("svg")],
-      ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]
-    ]
+
+  // One plot after the other, so that the page can be read and scrolled meanwhile
+  function drawNext() {
+    if (waiting.length) {
+      draw(waiting.shift());
+      setTimeout(drawNext);
+    } else {
+      document.body.dataset.drawn = "all";
+    }
+  }
+
+  function presetsOf(area) {
+    return document.querySelectorAll('[data-range][data-plot="' + area.id + '"]');
+  }
+
+  function markPreset(area) {
+    const shown = area.layout.xaxis.range;
+    presetsOf(area).forEach(function (button) {
+      const range = JSON.parse(button.dataset.range);
+      const same = shown && range.every(function (end, i) { return Math.abs(end - shown[i]) < 1e-6; });
+      button.setAttribute("aria-pressed", same ? "true" : "false");
+    });
+  }
+
+  // The range of the values that are shown between two places, for a logarithmic axis
+  function heightsBetween(data, [low, high]) {
+    let lowest = Infinity, highest = 0;
+    data.forEach(function (trace) {
+      if (trace.visible === "legendonly") { return; }
+      trace.x.forEach(function (x, i) {
+        const y = trace.y[i];
+        if (y > 0 && x >= low && x <= high) {
+          lowest = Math.min(lowest, y);
+          highest = Math.max(highest, y);
+        }
+      });
+    });
+    if (!highest) { return null; }
+    const bottom = Math.log10(lowest), top = Math.log10(highest);
+    const space = 0.05 * (top - bottom) + 0.05;
+    return [bottom - space, top + space];
+  }
+
+  function applyPreset(area, range) {
+    const heights = heightsBetween(area.data, range);
+    const change = {"xaxis.range": range};
+    if (heights) {
+      change["yaxis.range"] = heights;
+    } else {
+      change["yaxis.autorange"] = true;
+    }
+    Plotly.relayout(area, change);
+  }
+
+  // As it is shown, with a line that says where it comes from
+  function save(area, format) {
+    const layout = JSON.parse(JSON.stringify(area.layout));
+    const source = document.body.dataset.source;
+    const text = source.length > 150 ? source.slice(0, 149) + "…" : source;
+    layout.title.subtitle = {
+      text: text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"),
+      font: {size: 11, color: "#595959"}
+    };
+    layout.margin.t = 80;
+    if (layout.xaxis.rangeslider) {
+      layout.xaxis.rangeslider.visible = false;
+    }
+    Plotly.downloadImage({data: area.data, layout: layout}, {
+      format: format,
+      filename: area.id,
+      width: SAVED_WIDTH,
+      height: Math.max(600, Math.round(area.offsetHeight * SAVED_WIDTH / area.offsetWidth)),
+      scale: format === "png" ? 2 : 1
+    });
+  }
+
+  document.addEventListener("click", function (event) {
+    const target = event.target;
+    // Beside an open help, whose content is in a div of its own
+    if (target.tagName === "DIALOG") { target.close(); }
+    const button = target.closest("button");
+    if (!button) { return; }
+    const area = button.dataset.plot && document.getElementById(button.dataset.plot);
+    if (button.dataset.dialog) {
+      document.getElementById(button.dataset.dialog).showModal();
+    } else if (button.dataset.range) {
+      applyPreset(area, JSON.parse(button.dataset.range));
+    } else if (button.dataset.format) {
+      save(area, button.dataset.format);
+    }
   });
-}
+
+  document.querySelectorAll("details").forEach(function (section) {
+    section.addEventListener("toggle", function () {
+      section.querySelectorAll(".js-plotly-plot").forEach(function (area) {
+        if (section.open && area.offsetWidth) { Plotly.Plots.resize(area); }
+      });
+    });
+  });
+
+  // On paper names stand above the plot: beside it they would take half of the width
+  function fitToPaper(area) {
+    const own = area.layout.height;
+    const height = own ? own * PAPER_WIDTH / area.offsetWidth : PAPER_HEIGHT;
+    area.screenLayout = {
+      width: null, height: own || null, autosize: true,
+      "margin.t": area.layout.margin.t, "title.y": null, "title.yanchor": null,
+      "legend.orientation": "v", "legend.y": null, "legend.yanchor": null, "legend.font.size": null
+    };
+    Plotly.relayout(area, {
+      width: PAPER_WIDTH, height: height,
+      "legend.orientation": "h", "legend.y": 1, "legend.yanchor": "bottom", "legend.font.size": 10
+    });
+    const names = area.querySelector(".legend");
+    const more = names ? Math.ceil(names.getBBox().height) : 0;
+    area.style.height = height + more + "px";
+    Plotly.relayout(area, {
+      height: height + more, "margin.t": 40 + more,
+      "title.y": 1 - 10 / (height + more), "title.yanchor": "top"
+    });
+  }
+
+  let folded = [];
+  window.addEventListener("beforeprint", function () {
+    folded = Array.from(document.querySelectorAll("details:not([open])"));
+    folded.forEach(function (section) { section.open = true; });
+    waiting.splice(0).forEach(draw);
+    areas.forEach(fitToPaper);
+  });
+  window.addEventListener("afterprint", function () {
+    areas.forEach(function (area) {
+      area.style.height = area.screenLayout.height ? area.screenLayout.height + "px" : "";
+      Plotly.relayout(area, area.screenLayout);
+    });
+    folded.forEach(function (section) { section.open = false; });
+  });
+
+  drawNext();
+})();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -38,8 +39,14 @@ def stoppable() -> Iterator[None]:
     What unwinds then removes files and processes; further signals do not interrupt it.
     """
 
+    owner = os.getpid()
+
     def stop(number: int, _) -> None:
-        if _held.depth:
+        if os.getpid() != owner:
+            # A worker that was forked and has not reached begin_worker
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif _held.depth:
             _held.arrived = number
         else:
             _stop_once(number)

@@ -72,6 +72,11 @@ START = (
     "program = importlib.import_module(sys.argv[1]); print('ready', flush=True);"
     "sys.argv[:2] = [sys.argv[1]]; program.run()"
 )
+# Workers that begin late are there to be killed before they have done their part
+SLOW_WORKERS = (
+    "import time; from dials_jungfrau_qc.io import processes; begin = processes._begin;"
+    "processes._begin = lambda work: (begin(work), time.sleep(3));"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +130,21 @@ def of_session(session: int) -> list[int]:
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(path.parent.name))
     return found
+
+
+def workers_of(session: int) -> list[int]:
+    """Its processes that are copies of the first, as other programs that it runs are not."""
+
+    def command(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    first = command(session)
+    return [
+        pid for pid in of_session(session) if pid != session and command(pid) == first
+    ]
 
 
 def gone(session: int, seconds: float = 10) -> bool:
@@ -186,14 +206,10 @@ def test_stopped_at_random_moments(here, name, number):
 @pytest.mark.parametrize("name", ["frames", "bad pixels"])
 def test_worker_that_is_killed(here, name):
     before = {path.name for path in here.iterdir()}
-    process = start(EVERY[name], here)
+    process = start(EVERY[name], here, SLOW_WORKERS + START)
     assert process.stdout.readline() == "ready\n"
-    deadline = time.monotonic() + 60
-    while len(workers := of_session(process.pid)) < 3 and time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+    while len(workers := workers_of(process.pid)) < 2 and process.poll() is None:
         time.sleep(0.005)
-    workers = [pid for pid in workers if pid != process.pid]
     assert workers, "no worker was seen"
     os.kill(workers[0], signal.SIGKILL)
     output, message = process.communicate(timeout=60)
@@ -209,7 +225,7 @@ def test_worker_that_is_killed(here, name):
 def test_parent_that_is_killed_leaves_no_workers(here, name):
     process = start(EVERY[name], here)
     assert process.stdout.readline() == "ready\n"
-    while len(of_session(process.pid)) < 3 and process.poll() is None:
+    while len(workers_of(process.pid)) < 2 and process.poll() is None:
         time.sleep(0.005)
     process.kill()
     process.communicate(timeout=60)
@@ -228,6 +244,18 @@ def test_workers_are_ended_whatever_they_are_at():
     with pytest.raises(Stopped), stoppable():
         run_in_processes(sleep_and_stop, [(os.getpid(), 600)], 2)
     assert time.monotonic() - begin < 60
+
+
+def test_worker_that_is_stopped_before_it_has_begun(capfd):
+    with stoppable():
+        worker = os.fork()
+        if not worker:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(worker, signal.SIGTERM)
+        _, status = os.waitpid(worker, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+    assert capfd.readouterr().err == ""
 
 
 def test_handlers_are_put_back():
@@ -259,6 +287,13 @@ def elsewhere(name, folder):
     return [*arguments, f"output.directory={folder}/series"]
 
 
+def mounted(*options):
+    """Whether this process may mount, and has."""
+    if os.getuid() or not shutil.which("mount"):
+        return False
+    return subprocess.run(["mount", *options], capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize(
     "name,size,more",
     [
@@ -273,13 +308,7 @@ def elsewhere(name, folder):
 def test_full_disk(here, name, size, more):
     disk = here / "disk"
     disk.mkdir()
-    if (
-        os.getuid()
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
-            capture_output=True,
-        ).returncode
-    ):
+    if not mounted("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)):
         pytest.skip("only root can make a small disk")
     try:
         process = start([*elsewhere(name, "disk"), *more], here)
@@ -301,9 +330,7 @@ def test_folder_that_cannot_be_written(here, name):
     if not os.getuid():
         # Root may write everywhere but to a disk that is mounted so
         for options in (["--bind", str(folder)], ["-o", "remount,ro,bind"]):
-            if subprocess.run(
-                ["mount", *options, str(folder)], capture_output=True
-            ).returncode:
+            if not mounted(*options, str(folder)):
                 pytest.skip("a folder cannot be mounted read-only here")
     try:
         process = start(elsewhere(name, "locked"), here)

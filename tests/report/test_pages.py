@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 from integrated_files import experiment, simulate, write_series
 from nxmx_files import write_nxmx
-from pages import ALL_DRAWN, assert_quiet, assert_self_contained, assert_usable
-from refl_files import INDEXED, STRONG, table_bytes
+from pages import (
+    ALL_DRAWN,
+    LAPTOP,
+    PLOTS,
+    assert_drawn,
+    assert_legible,
+    assert_quiet,
+    assert_self_contained,
+    assert_usable,
+)
+from refl_files import INDEXED, STRONG, table_bytes, write_table
 from switch_data import planted_image
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram, bin_edges
@@ -141,6 +150,26 @@ def test_every_page_is_complete_and_usable(request, browser, page: str, keys: li
 
     assert_self_contained(path.read_text())
     assert assert_usable(browser, path, path.stem) == keys
+
+
+def test_pages_of_little_data_draw_what_they_have(in_tmp_path, browser):
+    write_table(Path("few.refl"), n=5)
+    few = np.random.default_rng(0).poisson(3.0, (3, 514, 1030)).astype(np.int32)
+    write_nxmx(in_tmp_path / "three.nxs", few)
+    weak = simulate(seed=4, n=200, spots={"scale": 60.0})
+    for program, args in (
+        ("pixel_histogram", ["few.refl"]),
+        ("find_bad_pixels", ["three.nxs"]),
+        ("transmission_linearity", write_series(in_tmp_path, weak)),
+    ):
+        path = write_page(program, in_tmp_path, args)
+        with browser.open(path, LAPTOP) as page:
+            page.wait_until(ALL_DRAWN)
+            assert_quiet(page, path)
+            for plot in page.evaluate(PLOTS):
+                assert_drawn(plot)
+                assert_legible(plot)
+            assert page.evaluate("document.querySelectorAll('li').length") >= 1
 
 
 def test_hostile_text_is_shown_as_text(in_tmp_path, browser):

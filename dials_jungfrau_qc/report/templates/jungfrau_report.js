@@ -32,6 +32,7 @@
       setTimeout(drawNext);
     } else {
       document.body.dataset.drawn = "all";
+      document.body.dataset.drawnAt = performance.now();
     }
   }
 

@@ -163,6 +163,7 @@ def switch_by_group_plot(
                 "yaxis": {"title": {"text": "Position (photons)"}, "domain": [0.55, 1]},
                 "yaxis2": {"title": {"text": "J (photons)"}, "domain": [0, 0.45]},
                 "shapes": shapes,
+                "showlegend": False,
             },
             "help": (
                 "Where the switch is and how far values jump there, for each sweep or panel, "
@@ -217,6 +218,8 @@ def peakogram(
             "data": data,
             "layout": {
                 "title": {"text": "Peakogram"},
+                # As large as those of other plots, whose points are larger
+                "legend": {"itemsizing": "constant"},
                 "xaxis": resolution_axis(highest),
                 "yaxis": logarithmic_axis(
                     "Highest pixel of the reflection (counts)", data, "y"

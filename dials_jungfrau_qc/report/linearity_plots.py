@@ -104,6 +104,8 @@ def pair_scatter_plot(
             "data": data,
             "layout": {
                 "title": {"text": "Intensities against those of the reference"},
+                # As large as those of other plots, whose points are larger
+                "legend": {"itemsizing": "constant"},
                 "xaxis": logarithmic_axis(
                     "Intensity in the reference (photons)", data, "x"
                 ),

@@ -24,7 +24,7 @@ from dials_jungfrau_qc.report.scatter import without_covered
 # Fits that are shown at first
 MAX_FITS = 6
 # More points than this make a page slow and a plot no clearer
-MAX_SPOTS = 4000
+MAX_SPOTS = 3000
 
 
 def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> Plots:

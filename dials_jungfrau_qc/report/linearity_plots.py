@@ -22,7 +22,7 @@ from dials_jungfrau_qc.report.plots import (
 from dials_jungfrau_qc.report.scatter import without_covered
 
 # More points than this make a page slow and a plot no clearer
-_MAX_POINTS = 4000
+_MAX_POINTS = 3000
 
 _AXES = {
     "intensity": ("Intensity in the reference (photons)", "log"),

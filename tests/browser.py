@@ -180,6 +180,7 @@ class Page:
     def load(self, path: Path, width: int, height: int) -> None:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
         self.send(
             "Network.emulateNetworkConditions",
             offline=True,
@@ -311,6 +312,14 @@ class Page:
             "Page.printToPDF", preferCSSPageSize=True, printBackground=False
         )
         return base64.b64decode(answer["data"])
+
+    def busy_seconds(self) -> float:
+        """Processor time that the page's own thread has taken so far.
+
+        What is opened on an idle machine takes as long.
+        """
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
 
     def requests(self) -> list[str]:
         """Every address that the page asked for."""

@@ -26,7 +26,7 @@ MAX_POINTS = 2000
 N_TRACES = 2
 # Ratios beyond this are drawn at it
 LARGEST = 50.0
-# Room between panels in the drawing, as a share of their size
+# Room between panels in the drawing, as a share of their smaller side
 GAP = 0.08
 # Width over height that the drawing of several panels comes near to
 ASPECT = 1.6
@@ -37,7 +37,15 @@ MAP_HEIGHT = 640
 def detector_plot(
     findings: Findings, kinds: Sequence[str], words: Mapping[str, str]
 ) -> Plots:
-    """Where the bad pixels are, by kind; several panels are drawn side by side."""
+    """Where the bad pixels are, by kind; several panels are drawn side by side.
+
+    Args:
+        findings: The bad pixels; nothing is drawn if there are none.
+        kinds: The kinds that can be among them.
+        words: What they are called.
+    """
+    if not findings.n_bad:
+        return {}
     shapes = [mask.shape for mask in findings.masks]
     places = panel_places(shapes)
     thinned = False
@@ -90,7 +98,7 @@ def detector_plot(
                 },
                 "yaxis": {
                     "title": {"text": "Slow (pixels)"},
-                    "range": [bottom + margin, -margin - (40 if several else 0)],
+                    "range": [bottom + margin, -margin],
                     "scaleanchor": "x",
                     "constrain": "domain",
                     "zeroline": False,
@@ -112,7 +120,7 @@ def detector_plot(
                         "x": x,
                         "y": y,
                         "xanchor": "left",
-                        "yanchor": "bottom",
+                        "yanchor": "top",
                         "showarrow": False,
                         "text": f"panel {i}",
                         "font": {"size": 10, "color": "#595959"},
@@ -155,7 +163,8 @@ def panel_places(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """
     if len(shapes) == 1:
         return [(0, 0)]
-    height, width = (round((1 + GAP) * max(sizes)) for sizes in zip(*shapes))
+    gap = round(GAP * max(map(min, shapes)))
+    height, width = (gap + max(sizes) for sizes in zip(*shapes))
 
     def distance_to_aspect(columns: int) -> float:
         rows = -(-len(shapes) // columns)
@@ -214,6 +223,8 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
             bad = bad + _counts(of_bad[quantity], edges)
         data = []
         for index, (name, counts) in enumerate((("good", good), ("bad", bad))):
+            if not counts.any():
+                continue
             line = step_line(drawn_edges, counts)
             line["line"] |= line_style(index)
             data.append(
@@ -223,6 +234,8 @@ def distribution_plots(findings: Findings, limits: Limits) -> Plots:
                     "hovertemplate": "from %{x:.3~g}: %{y} pixels",
                 }
             )
+        if not data:
+            continue
         plots[f"distribution_{key}"] = {
             "data": data,
             "layout": {

@@ -177,20 +177,18 @@ def sections(
     limits: Limits,
 ) -> list[Section]:
     """The parts of the page."""
-    text = [
-        f"{sweep.label}: {reason}."
-        for sweep, skipped in zip(sweeps, findings.skipped)
-        for reason in skipped
-    ]
+    where: dict[str, list[str]] = {}
+    for sweep, skipped in zip(sweeps, findings.skipped):
+        for reason in skipped:
+            where.setdefault(reason, []).append(sweep.label)
+    text = [f"{', '.join(names)}: {reason}." for reason, names in where.items()]
+    counts = narrow_table(count_table(findings), "Bad pixels by kind")
     parts = [
         Section("What to do", points=_advice(findings)),
         Section(
             "Bad pixels",
             detector_plot(findings, shown_kinds(findings), WORDS),
-            [
-                narrow_table(count_table(findings), "Bad pixels by kind"),
-                *_cost_table(touched),
-            ],
+            [*([counts] if findings.n_bad else []), *_cost_table(touched)],
             text,
         ),
     ]
@@ -199,15 +197,19 @@ def sections(
             Section(
                 "Evidence",
                 distribution_plots(findings, limits),
-                [_worst_table(findings)],
+                [_worst_table(findings)] if findings.n_bad else [],
             )
         )
         parts.append(Section("The worst pixels", trace_plots(findings, WORDS)))
-    return parts
+    return [
+        part for part in parts if part.plots or part.tables or part.text or part.points
+    ]
 
 
 def _advice(findings: Findings) -> list[str]:
     """What to do with the mask."""
+    if not findings.n_bad and any(findings.skipped):
+        return ["Give more images, or more strongly exposed ones: see below for which."]
     if not findings.n_bad:
         return ["There is nothing to mask beyond what is masked already."]
     return [

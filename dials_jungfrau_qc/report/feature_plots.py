@@ -16,6 +16,7 @@ from dials_jungfrau_qc.report.plots import (
     line_style,
     logarithmic_axis,
     marker_style,
+    resolution_axis,
     short_name,
 )
 from dials_jungfrau_qc.report.scatter import without_covered
@@ -23,7 +24,7 @@ from dials_jungfrau_qc.report.scatter import without_covered
 # Fits that are shown at first
 MAX_FITS = 6
 # More points than this make a page slow and a plot no clearer
-MAX_SPOTS = 6000
+MAX_SPOTS = 3000
 
 
 def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> Plots:
@@ -162,6 +163,7 @@ def switch_by_group_plot(
                 "yaxis": {"title": {"text": "Position (photons)"}, "domain": [0.55, 1]},
                 "yaxis2": {"title": {"text": "J (photons)"}, "domain": [0, 0.45]},
                 "shapes": shapes,
+                "showlegend": False,
             },
             "help": (
                 "Where the switch is and how far values jump there, for each sweep or panel, "
@@ -170,27 +172,6 @@ def switch_by_group_plot(
             ),
         }
     }
-
-
-def resolution_ticks(highest: float) -> list[float]:
-    """Round resolutions that are not too near to each other on an axis of 1/d^2.
-
-    Args:
-        highest: End of the axis, 1/A^2.
-
-    Returns:
-        In A, from low resolution to high.
-    """
-    # Two digits and no more say where a reflection is
-    steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 8)
-    ticks: list[float] = []
-    for d in sorted((s * 10.0**k for s in steps for k in (-1, 0, 1, 2)), reverse=True):
-        if (
-            d**-2 <= highest
-            and d**-2 - (ticks[-1] ** -2 if ticks else 0) > highest / 15
-        ):
-            ticks.append(round(d, 6))
-    return ticks
 
 
 def peakogram(
@@ -232,19 +213,14 @@ def peakogram(
     if ceilings:
         lines.append((float(np.median(ceilings)), "pile-up"))
     highest = max(max(trace["x"], default=0.0) for trace in data) or 1.0
-    ticks = resolution_ticks(highest)
     return {
         "peakogram": {
             "data": data,
             "layout": {
                 "title": {"text": "Peakogram"},
-                "xaxis": {
-                    "title": {"text": "Resolution (Å)"},
-                    "tickvals": [d**-2 for d in ticks],
-                    "ticktext": [f"{d:g}" for d in ticks],
-                    "range": [0, 1.02 * highest],
-                    "zeroline": False,
-                },
+                # As large as those of other plots, whose points are larger
+                "legend": {"itemsizing": "constant"},
+                "xaxis": resolution_axis(highest),
                 "yaxis": logarithmic_axis(
                     "Highest pixel of the reflection (counts)", data, "y"
                 ),

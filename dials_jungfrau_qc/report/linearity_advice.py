@@ -63,15 +63,8 @@ def linearity_advice(found: Linearity) -> list[str]:
         found: The answer.
     """
     advice = [_OF_CAUSE[cause] for cause in found.causes if cause in _OF_CAUSE]
-    open_causes = {cause for question in found.cannot_tell for cause in question}
-    if ORIENTATION in open_causes:
-        advice.append(_OF_CAUSE[ORIENTATION])
-    elif open_causes:
-        advice.append(
-            f"To tell {' and '.join(sorted(open_causes))} apart, repeat the first sweep at "
-            "the end of the series: decay changes it and a detector or an attenuator does "
-            "not."
-        )
+    for question in found.cannot_tell:
+        advice += _to_tell(question)
     if found.unexplained:
         names = " and ".join(_NAMES.get(name, name) for name in found.unexplained)
         advice.append(
@@ -88,3 +81,21 @@ def linearity_advice(found: Linearity) -> list[str]:
             "reflections."
         )
     return list(dict.fromkeys(advice))
+
+
+def _to_tell(question: tuple[str, ...]) -> list[str]:
+    """What to do about causes that the data do not tell apart."""
+    if ORIENTATION in question:
+        return [_OF_CAUSE[ORIENTATION]]
+    if any(_OF_CAUSE.get(cause) == _DECAY for cause in question):
+        return [
+            f"To tell {' and '.join(question)} apart, repeat the first sweep at the end of "
+            "the series: decay changes it and a detector or an attenuator does not."
+        ]
+    same: dict[str, list[str]] = {}
+    for cause in question:
+        same.setdefault(_OF_CAUSE[cause], []).append(cause)
+    return [
+        f"If it is {' or '.join(causes)}: {words[0].lower()}{words[1:]}"
+        for words, causes in same.items()
+    ]

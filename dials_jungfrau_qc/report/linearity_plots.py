@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,19 +17,21 @@ from dials_jungfrau_qc.report.plots import (
     line_style,
     logarithmic_axis,
     marker_style,
+    resolution_axis,
 )
 from dials_jungfrau_qc.report.scatter import without_covered
 
 # More points than this make a page slow and a plot no clearer
-_MAX_POINTS = 6000
+_MAX_POINTS = 3000
 
 _AXES = {
     "intensity": ("Intensity in the reference (photons)", "log"),
     "peak": ("Brightest pixel in the reference (photons)", "log"),
-    "resolution": ("1 / d² (1/Å²)", "linear"),
+    "resolution": ("Resolution (Å)", "resolution"),
     "position": ("Place in the sweep (0 start, 1 end)", "linear"),
     "panel": ("Panel", "linear"),
 }
+_NAMES = {"peak": "brightest pixel", "position": "place in the sweep"}
 _HELP = {
     "intensity": (
         "A step where pixels begin to leave their first gain is a fault of the second "
@@ -94,11 +97,15 @@ def pair_scatter_plot(
                 "hovertemplate": f"ratio of sums {slope:.4f}",
             }
         )
+    if not data:
+        return {}
     return {
         "pair_scatter": {
             "data": data,
             "layout": {
                 "title": {"text": "Intensities against those of the reference"},
+                # As large as those of other plots, whose points are larger
+                "legend": {"itemsizing": "constant"},
                 "xaxis": logarithmic_axis(
                     "Intensity in the reference (photons)", data, "x"
                 ),
@@ -215,12 +222,14 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
             "data": data,
             "layout": {
                 "title": {
-                    "text": f"Ratio over the fitted beam against {result.quantity}"
+                    "text": "Ratio over the fitted beam against "
+                    + _NAMES.get(result.quantity, result.quantity)
                 },
-                "xaxis": logarithmic_axis(title, data, "x")
-                if kind == "log"
-                else {"title": {"text": title}},
-                "yaxis": {"title": {"text": "Ratio / relative beam"}},
+                "xaxis": _axis(title, kind, data),
+                "yaxis": {
+                    "title": {"text": "Ratio / relative beam"},
+                    **_range_of_certain(result),
+                },
                 "hovermode": "closest",
                 "shapes": [_level(1.0)],
             },
@@ -228,6 +237,8 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
                 "Ratio of sums of each sweep to the reference in bins, over the relative "
                 "beam that the joint model finds; lines are the joint model.\n\n"
                 + _HELP[result.quantity]
+                + "\n\nThe range is that of the points with small errors; others may lie "
+                "outside of it."
             ),
         }
     return plots
@@ -290,6 +301,30 @@ def background_plot(
     }
 
 
+def _axis(title: str, kind: str, data: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if kind == "log":
+        return logarithmic_axis(title, data, "x")
+    if kind == "resolution":
+        return resolution_axis(max((max(t["x"]) for t in data), default=0.0) or 1.0)
+    return {"title": {"text": title}}
+
+
+def _range_of_certain(result: Residuals) -> dict[str, Any]:
+    """The range of the ratios that are well measured.
+
+    Bins of the faintest reflections would else leave the others a line at 1.
+    """
+    known = np.isfinite(result.ratio) & np.isfinite(result.error)
+    if not known.any():
+        return {}
+    ratio, error = result.ratio[known], result.error[known]
+    certain = error <= 4 * np.median(error)
+    low = min(float((ratio - error)[certain].min()), 1.0)
+    high = max(float((ratio + error)[certain].max()), 1.0)
+    space = 0.05 * (high - low) + 0.002
+    return {"range": [low - space, high + space]}
+
+
 def _transmission_axis(transmissions: Sequence[float]) -> dict[str, Any]:
     """A logarithmic axis that names the transmissions that there are."""
     apart: list[float] = []
@@ -300,6 +335,10 @@ def _transmission_axis(transmissions: Sequence[float]) -> dict[str, Any]:
     return {
         "title": {"text": "Recorded transmission"},
         "type": "log",
+        "range": [
+            math.log10(0.85 * min(transmissions)),
+            math.log10(1.15 * max(transmissions)),
+        ],
         "tickvals": apart,
         "ticktext": [f"{value:.3g}" for value in apart],
     }

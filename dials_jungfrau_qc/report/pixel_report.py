@@ -9,7 +9,7 @@ from typing import Any
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram
 from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
-from dials_jungfrau_qc.algorithms.pixel_verdict import intensity_words, switch_words
+from dials_jungfrau_qc.algorithms.pixel_verdict import intensity_words
 from dials_jungfrau_qc.algorithms.value_counts import describe
 from dials_jungfrau_qc.io.pixel_analysis import PixelAnalysis
 from dials_jungfrau_qc.io.spot_pixels import SPOT_FINDING, SpotPixels
@@ -93,16 +93,20 @@ class PixelReport:
         ]
         if self.analysis is None:
             return paragraphs
-        panels = self.analysis.panels
-        if panels is not None and panels.different:
-            names = [group_label(group) for group, _ in self._with_pixels]
-            paragraphs.append(
-                "Panels whose gain switch differs from the others: "
-                + ", ".join(names[i] for i in panels.different)
-            )
+        paragraphs += self._different_panels()
         if any(group.intensities for group in self.spots):
             paragraphs.append(intensity_words(self.analysis.intensities))
         return paragraphs
+
+    def _different_panels(self) -> list[str]:
+        panels = self.analysis.panels
+        if panels is None or not panels.different:
+            return []
+        names = [group_label(group) for group, _ in self._with_pixels]
+        return [
+            "Panels whose gain switch differs from the others: "
+            + ", ".join(names[i] for i in panels.different)
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The part of the JSON that is this program's."""
@@ -151,7 +155,6 @@ class PixelReport:
         groups, histograms = self._intensity_groups()
         if groups:
             quantity = quantities(self.spots)
-            text = [intensity_words(self.analysis.intensities)] if self.analysis else []
             sections.append(
                 Section(
                     "Spot intensities",
@@ -164,7 +167,7 @@ class PixelReport:
                             "Reflections by intensity",
                         )
                     ],
-                    text=[SPOT_FINDING_NOTE] if SPOT_FINDING in quantity else text,
+                    text=[SPOT_FINDING_NOTE] if SPOT_FINDING in quantity else [],
                 )
             )
         return sections
@@ -173,14 +176,9 @@ class PixelReport:
         groups, features = zip(*self._with_pixels)
         labels = [group_label(group) for group in groups]
         joint = self.analysis.joint
-        together = (
-            f"All together: gain switch {switch_words(joint.switch)}."
-            if joint.switch
-            else "All together: no gain switch is called."
-        )
         return Section(
             "Gain switch and pile-up",
-            text=[together],
+            text=self._different_panels(),
             plots=switch_fit_plot(labels, features)
             | switch_by_group_plot(
                 [group_name(group) for group in groups], features, joint

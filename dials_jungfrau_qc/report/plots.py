@@ -81,6 +81,43 @@ def logarithmic_axis(title: str, traces: Sequence[Mapping[str, Any]], of: str) -
     }
 
 
+def resolution_axis(highest: float) -> dict[str, Any]:
+    """An axis of 1/d^2 from zero, in 1/A^2, that names resolutions in A.
+
+    Args:
+        highest: The largest value on it.
+    """
+    ticks = resolution_ticks(highest)
+    return {
+        "title": {"text": "Resolution (Å)"},
+        "tickvals": [d**-2 for d in ticks],
+        "ticktext": [f"{d:g}" for d in ticks],
+        "range": [0, 1.02 * highest],
+        "zeroline": False,
+    }
+
+
+def resolution_ticks(highest: float) -> list[float]:
+    """Round resolutions that are not too near to each other on an axis of 1/d^2.
+
+    Args:
+        highest: End of the axis, 1/A^2.
+
+    Returns:
+        In A, from low resolution to high.
+    """
+    # Two digits and no more say where a reflection is
+    steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 8)
+    ticks: list[float] = []
+    for d in sorted((s * 10.0**k for s in steps for k in (-1, 0, 1, 2)), reverse=True):
+        if (
+            d**-2 <= highest
+            and d**-2 - (ticks[-1] ** -2 if ticks else 0) > highest / 15
+        ):
+            ticks.append(round(d, 6))
+    return ticks
+
+
 def short_name(name: str) -> str:
     """A name without its middle, if it is too long for a legend."""
     if len(name) <= MAX_NAME:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,17 @@ import numpy as np
 import pytest
 from integrated_files import experiment, simulate, write_series
 from nxmx_files import write_nxmx
-from pages import ALL_DRAWN, assert_quiet, assert_self_contained, assert_usable
-from refl_files import INDEXED, STRONG, table_bytes
+from pages import (
+    ALL_DRAWN,
+    LAPTOP,
+    PLOTS,
+    assert_drawn,
+    assert_legible,
+    assert_quiet,
+    assert_self_contained,
+    assert_usable,
+)
+from refl_files import INDEXED, STRONG, table_bytes, write_table
 from switch_data import planted_image
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram, bin_edges
@@ -28,12 +38,13 @@ from dials_jungfrau_qc.report.plots import (
     digits,
     pixel_values_log_plot,
     pixel_values_plot,
+    short_name,
 )
 from dials_jungfrau_qc.report.scatter import without_covered
 from dials_jungfrau_qc.simulation.spot_mosaic import SpotMosaic
 
 # Script, markup, quotes, entities, a template and a line break, for names of files
-HOSTILE = '<script>window.hit=1<\\script><b>"it\'s"<\\b> &lt; %{x} \x1b\n.refl'
+HOSTILE = '<b>&lt;<\\b><script>window.hit=1<\\script>"it\'s" %{x} \x1b\n.refl'
 
 
 def write_spots(
@@ -143,6 +154,26 @@ def test_every_page_is_complete_and_usable(request, browser, page: str, keys: li
     assert assert_usable(browser, path, path.stem) == keys
 
 
+def test_pages_of_little_data_draw_what_they_have(in_tmp_path, browser):
+    write_table(Path("few.refl"), n=5)
+    few = np.random.default_rng(0).poisson(3.0, (3, 514, 1030)).astype(np.int32)
+    write_nxmx(in_tmp_path / "three.nxs", few)
+    weak = simulate(seed=4, n=200, spots={"scale": 60.0})
+    for program, args in (
+        ("pixel_histogram", ["few.refl"]),
+        ("find_bad_pixels", ["three.nxs"]),
+        ("transmission_linearity", write_series(in_tmp_path, weak)),
+    ):
+        path = write_page(program, in_tmp_path, args)
+        with browser.open(path, LAPTOP) as page:
+            page.wait_until(ALL_DRAWN)
+            assert_quiet(page, path)
+            for plot in page.evaluate(PLOTS):
+                assert_drawn(plot)
+                assert_legible(plot)
+            assert page.evaluate("document.querySelectorAll('li').length") >= 1
+
+
 def test_hostile_text_is_shown_as_text(in_tmp_path, browser):
     names = write_spots(in_tmp_path, HOSTILE, n_sweeps=1)
     log = "output.log=<img src=x onerror=window.hit=2>'\".log"
@@ -162,7 +193,9 @@ def test_hostile_text_is_shown_as_text(in_tmp_path, browser):
         legend = page.evaluate(
             "document.querySelector('#pixel_values .legendtext').textContent"
         )
-        assert legend.startswith(shown[:20])
+        label = json.loads(path.with_suffix(".json").read_text())["groups"][0]["label"]
+        in_a_line = {"\x1b": "\\x1b", "\n": "\\n"}
+        assert legend == "".join(in_a_line.get(c, c) for c in short_name(label))
         row = page.evaluate("document.querySelector('td').textContent")
         assert row.startswith(shown.replace("\n", "\\n")[:-2])
         changed = page.evaluate("document.querySelector('pre').textContent")

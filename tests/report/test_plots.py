@@ -8,7 +8,6 @@ import pytest
 
 from dials_jungfrau_qc.algorithms.histogram import Histogram, bin_edges
 from dials_jungfrau_qc.report.bad_pixel_plots import ASPECT, GAP, panel_places
-from dials_jungfrau_qc.report.feature_plots import resolution_ticks
 from dials_jungfrau_qc.report.plots import (
     COLOURS,
     DASHES,
@@ -18,6 +17,7 @@ from dials_jungfrau_qc.report.plots import (
     line_style,
     marker_style,
     pixel_values_plot,
+    resolution_ticks,
     short_name,
     step_line,
 )
@@ -207,4 +207,4 @@ def test_panels_do_not_overlap_and_fill_a_page(n, shape):
     width = max(fast for _, fast in places) + shape[1]
     if n > 1:
         assert ASPECT / 2 < width / height < ASPECT * 2
-        assert places[1][1] >= (1 + GAP) * shape[1] - 1 or places[1][1] == 0
+        assert places[1][1] in (0, shape[1] + round(GAP * min(shape)))

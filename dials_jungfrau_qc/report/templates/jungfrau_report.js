@@ -32,6 +32,7 @@
       setTimeout(drawNext);
     } else {
       document.body.dataset.drawn = "all";
+      document.body.dataset.drawnAt = performance.now();
     }
   }
 
@@ -87,7 +88,7 @@
       text: text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"),
       font: {size: 11, color: "#595959"}
     };
-    layout.margin.t = 80;
+    Object.assign(layout.margin, {t: 80, b: 80});
     if (layout.xaxis.rangeslider) {
       layout.xaxis.rangeslider.visible = false;
     }

@@ -52,7 +52,8 @@ def find(frames, mask=None, limits=LIMITS, trusted=TRUSTED, centre=(300, 100)):
     index = suspects.index
     places = look_places(n, 40)
     values = frames[places].reshape(len(places), -1)[:, index].T
-    return classify(tests, suspects, Look(index, places, values), limits, trusted)
+    look = Look(index, places, values)
+    return classify(tests, suspects, look, limits, trusted, background.negative)
 
 
 def photons(n, rate=0.5, seed=0, shape=SHAPE):

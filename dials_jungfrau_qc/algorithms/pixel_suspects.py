@@ -216,22 +216,20 @@ def _dark(tests: PanelTests, limits: Limits) -> np.ndarray:
 
     Spots leave photons even on pixels that hardly respond, in some parts of the series.
     """
-    z_low, z_high = tests.z_low, tests.z_high
-    found = np.flatnonzero(z_low < -limits.z)
-    found = found[tests.response(found) <= limits.low]
-    calm = np.flatnonzero(z_high < -limits.z)
-    calm = calm[tests.calm_response(calm) <= limits.low]
-    return np.union1d(_single(z_low, found), _single(z_high, calm))
-
-
-def _single(z: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Which of the dark pixels are not so because their region is.
-
-    Those of small clusters do not excuse each other, but the shadow around them would.
-    """
-    others = dark[small_regions(dark, z.shape)]
-    mean = neighbour_mean(z, _places(dark, z.shape), without=others)
-    return dark[mean > -REGION_Z]
+    found = []
+    for z, response in (
+        (tests.z_low, tests.response),
+        (tests.z_high, tests.calm_response),
+    ):
+        dark = np.flatnonzero(z < -limits.z)
+        dead = dark[response(dark) <= limits.dead]
+        dark = dark[response(dark) <= limits.low]
+        found.append(dark[neighbour_mean(z, _places(dark, z.shape)) > -REGION_Z])
+        # Dead pixels do not excuse each other, but the shadow around them would
+        dead = dead[small_regions(dead, z.shape)]
+        others = neighbour_mean(z, _places(dead, z.shape), without=dead)
+        found.append(dead[others > -REGION_Z])
+    return np.unique(np.concatenate(found))
 
 
 def _bright(

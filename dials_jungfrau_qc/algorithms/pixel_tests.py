@@ -29,6 +29,9 @@ STRIP = 288
 FEWEST_PHOTONS = 3.0
 # Standard deviations up to which distributions are taken as normal
 NEAR = 2.5
+# Variance over mean from which on other noise than that of photons prevails: counts then
+# fall short as those of a normal distribution do, down to negative ones
+NOT_PHOTONS = 1.5
 # A pixel that is an outlier in more than this share of the frames always is
 ALWAYS = 0.9
 # Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
@@ -317,7 +320,7 @@ def poisson_z(
     positive = np.maximum(counts, 0)
     with np.errstate(invalid="ignore"):
         z = (positive - mean) / np.sqrt(mean * dispersion)
-        far = np.abs(z) > NEAR
+        far = (np.abs(z) > NEAR) & ((z > 0) | (dispersion < NOT_PHOTONS))
     mean, dispersion = (np.broadcast_to(x, z.shape) for x in (mean, dispersion))
     # The logarithm takes its time, and near the middle it changes nothing
     x, mu = positive[far].astype(np.float64), mean[far].astype(np.float64)

@@ -89,7 +89,8 @@ def allowed(simulation: Simulation, limits: Limits) -> np.ndarray:
     """Which of the faults the statistics of one sweep allow to find."""
     faults, n = simulation.pixels.faults, simulation.series.n_images
     image = simulation.background * simulation.shadow * simulation.sweeps[0].beam
-    rate = image.reshape(-1)[faults.index]
+    # Where there is no light at all nothing that depends on it can be seen
+    rate = np.maximum(image.reshape(-1)[faults.index], 1e-9)
     reach = 1.5 * limits.z
     can = np.ones(len(faults), bool)
     low = np.isin(faults.kind, ("dead", "under_responding"))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dials_jungfrau_qc.algorithms.pixel_suspects import (
+    WEAK_Z,
     Limits,
     Suspects,
     neighbours,
@@ -108,6 +109,7 @@ def classify(
     look: Look,
     limits: Limits,
     trusted: tuple[float, float],
+    negative: float = 1.0,
 ) -> BadPixels:
     """Give every bad pixel its kind, and let go the suspects that are none.
 
@@ -117,6 +119,7 @@ def classify(
         look: Values of all suspects in some frames.
         limits: What counts as a fault.
         trusted: Lowest and highest trusted value.
+        negative: Share of all values that are negative.
     """
     sums, at = tests.sums, look.index
     kind = np.full(len(at), "", dtype="U16")
@@ -130,6 +133,9 @@ def classify(
     n = sums.n_frames
     expected = np.nan_to_num(tests.expected.reshape(-1)[at])
     response = tests.response(at)
+    # Spots leave photons on pixels that hardly respond
+    lit = response > limits.low
+    response[lit] = tests.calm_response(at[lit])
     always = sums.n_outliers.reshape(-1)[at] >= ALWAYS * n
 
     photons = expected * n
@@ -139,6 +145,8 @@ def classify(
         response[low] * photons[low] <= few[low], "dead", "under_responding"
     )
     kind[high] = "hot"
+    perhaps = np.isin(at, suspects.perhaps)
+    kind[perhaps & _often_negative(values, trusted, negative, limits)] = "noisy"
     unsteady = scatter | (outlier & ~always)
     kind[unsteady] = _unsteady_kinds(values, expected)[unsteady]
     above = np.median(values, axis=1) >= expected
@@ -182,6 +190,30 @@ def _unsteady_kinds(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
     kinds[(normal < 0.15) & (above > 0.5 * values.shape[1])] = "hot"
     kinds[(below >= 2) & (below >= 0.2 * above)] = "noisy"
     return kinds
+
+
+def _often_negative(
+    values: np.ndarray, trusted: tuple[float, float], share: float, limits: Limits
+) -> np.ndarray:
+    """Which pixels have more negative values than any good one is likely to have.
+
+    Args:
+        values: Shape (n, m).
+        trusted: Lowest and highest trusted value.
+        share: Share of all values that are negative.
+        limits: What counts as a fault.
+
+    Returns:
+        Bool array (n,), for pixels that scatter by at least WEAK_Z.
+    """
+    from scipy.stats import binom, norm
+
+    n = values.shape[1]
+    # Of a megapixel, as many scatter so much by chance
+    rate = limits.false_alarms / (1e6 * norm.sf(WEAK_Z))
+    least = max(2, int(binom.isf(min(rate, 0.5), n, min(share, 1.0))) + 1)
+    below = ((values < 0) & (values >= trusted[0])).sum(axis=1)
+    return below >= least
 
 
 def _in_other_gain(values: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -49,12 +49,14 @@ class Background:
             data. Where it is the largest value of the type nothing is an outlier.
         span: How far it is above the lowest: for whole numbers of an unsigned type, in
             which one comparison tests both limits, the largest where nothing is an outlier.
+        negative: Share of the values of good pixels that are trusted and below zero.
     """
 
     level: np.ndarray
     low: int
     high: np.ndarray
     span: np.ndarray
+    negative: float
 
 
 def n_blocks(n_frames: int) -> int:
@@ -100,7 +102,9 @@ def estimate_background(
         # Differences of unsigned numbers are right beyond the range of signed ones too
         span = high.view(np.uint32) - np.array(int(low), np.int32).view(np.uint32)
         span[~mask] = np.iinfo(span.dtype).max
-    return Background(level.astype(np.float32), int(low), high, span)
+    below = [(sample < 0) & (sample >= trusted[0]) & mask for sample in samples]
+    negative = float(np.mean([part.sum() for part in below]) / max(mask.sum(), 1))
+    return Background(level.astype(np.float32), int(low), high, span, negative)
 
 
 def _tile_level(
@@ -178,6 +182,8 @@ class PixelSums:
         largest_scatter: The largest of these sums, as largest.
         n_outliers: Frames in which the pixel is an outlier.
         n_isolated: Those in which its neighbours are not, and no spot is predicted.
+        largest_together: The largest numbers of a block of outliers that are not
+            isolated, largest first, shape (2, slow, fast).
         n_untrusted: Those in which its value is not trusted.
         first_outlier: Place in the series of its first isolated outlier; -1 without.
         last_outlier: That of the last one.
@@ -191,6 +197,7 @@ class PixelSums:
     largest_scatter: np.ndarray
     n_outliers: np.ndarray
     n_isolated: np.ndarray
+    largest_together: np.ndarray
     n_untrusted: np.ndarray
     first_outlier: np.ndarray
     last_outlier: np.ndarray
@@ -212,7 +219,10 @@ class PixelSums:
             zeros((2, *shape), np.float32),
             zeros(shape, np.float32),
             zeros((2, *shape), np.float32),
-            *(zeros(shape, np.uint16) for _ in range(3)),
+            zeros(shape, np.uint16),
+            zeros(shape, np.uint16),
+            zeros((2, *shape), np.uint16),
+            zeros(shape, np.uint16),
             *(zeros(shape, np.int32) for _ in range(2)),
         )
         sums.first_outlier[:] = -1
@@ -221,7 +231,7 @@ class PixelSums:
 
     def rows(self, rows: slice) -> PixelSums:
         """The same for some rows; the arrays are views."""
-        pair = ("largest", "largest_scatter")
+        pair = ("largest", "largest_scatter", "largest_together")
         return PixelSums(
             **{
                 name: value
@@ -241,10 +251,23 @@ class PixelSums:
         """Their squared deviations without the blocks that have the largest."""
         return self._trimmed(self.scatter, self.largest_scatter, index)
 
+    def together(self, index: np.ndarray) -> np.ndarray:
+        """Outliers that are not isolated without the blocks that have most, int (n,).
+
+        The brightest blocks, which are left out of other sums, are those of spots.
+        """
+        frames = self.n_outliers.reshape(-1)[index].astype(np.int64)
+        frames -= self.n_isolated.reshape(-1)[index]
+        return self._less(frames, self.largest_together, index)
+
     def _trimmed(
         self, whole: np.ndarray, largest: np.ndarray, index: np.ndarray
     ) -> np.ndarray:
-        values = whole.reshape(-1)[index]
+        return self._less(whole.reshape(-1)[index], largest, index)
+
+    def _less(
+        self, values: np.ndarray, largest: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
         for part in largest[: n_trimmed(self.n_blocks)]:
             values -= part.reshape(-1)[index]
         return values
@@ -266,6 +289,7 @@ class PixelSums:
         for own, theirs in (
             (self.largest, other.largest),
             (self.largest_scatter, other.largest_scatter),
+            (self.largest_together, other.largest_together),
         ):
             _insert(own, theirs[0])
             _insert(own, theirs[1])
@@ -332,6 +356,8 @@ class PixelAccumulator:
         self._scratch: list[np.ndarray] = []
         self._top = self._new_band()
         self._outliers: list[_Outliers] = []
+        # Outliers of this block that are not isolated: pixels, and in how many frames
+        self._together = _NOWHERE
 
     def _accumulator_type(self, n: int, power: int) -> type:
         if not self._integer:
@@ -426,6 +452,7 @@ class PixelAccumulator:
         where = np.concatenate([outliers.where for outliers in seen])
         isolated = np.concatenate([outliers.isolated for outliers in seen])
         untrusted = np.concatenate([outliers.untrusted for outliers in seen])
+        self._together = _added_counts(self._together, where[~isolated])
         places = np.repeat([o.place for o in seen], [len(o.where) for o in seen])
         places, alone = places[isolated], where[isolated]
         sums = self.sums
@@ -454,6 +481,15 @@ class PixelAccumulator:
         n = self._n
         if n == 0:
             return
+        pixels, together = self._together
+        largest = self.sums.largest_together.reshape(2, -1)
+        with self._lock:
+            kept = largest[:, pixels]
+            _insert(
+                kept, together.clip(max=np.iinfo(kept.dtype).max).astype(kept.dtype)
+            )
+            largest[:, pixels] = kept
+        self._together = _NOWHERE
         # Sums of whole numbers are exact if nothing on the way to them is too large
         is_exact = self._integer and (n * self._reach) ** 2 < 1 << 24
         work = np.float32 if is_exact else np.float64
@@ -472,6 +508,19 @@ class PixelAccumulator:
         self.sums.n_frames += n
         self.sums.n_blocks += 1
         self._n = 0
+
+
+# No pixels, in no frames
+_NOWHERE = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _added_counts(
+    counts: tuple[np.ndarray, np.ndarray], more: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and how often each occurs, those of a list added."""
+    pixels, inverse = np.unique(np.concatenate([counts[0], more]), return_inverse=True)
+    weights = np.concatenate([counts[1], np.ones(len(more), np.int64)])
+    return pixels, np.bincount(inverse, weights, len(pixels)).astype(np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -521,12 +570,35 @@ def isolated_outliers(
     value = values[s, f]
     inside &= (value >= background.low) & (value <= trusted[1])
     inside &= background.high[s, f] < _largest(background.high.dtype)
-    known = inside.sum(axis=0)
-    around = np.where(inside, value - level, 0).sum(axis=0)
+    above = np.where(inside, value - level, 0)
     own = np.clip(values[slow, fast].astype(np.float64), trusted[0], trusted[1])
     excess = np.abs(own - level)
+    alone = _is_alone(above, inside, excess, level)
+    # A neighbour that stands alone is a fault and says nothing of this one
+    flat = slow * n_fast + fast
+    doubtful = np.flatnonzero(~alone)
+    faults = np.isin((s * n_fast + f)[:, doubtful], flat[alone])
+    beside = faults.any(axis=0)
+    doubtful, faults = doubtful[beside], faults[:, beside]
+    inside = inside[:, doubtful] & ~faults
+    above = np.where(inside, above[:, doubtful], 0)
+    alone[doubtful] = _is_alone(above, inside, excess[doubtful], level[doubtful])
+    return alone
+
+
+def _is_alone(
+    above: np.ndarray, known: np.ndarray, excess: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """Whether outliers have too little around them for a spot, bool array (n,).
+
+    Args:
+        above: Of the eight neighbours above the background, 0 where not known, (8, n).
+        known: Which neighbours are, bool array (8, n).
+        excess: Of the outliers above the background, shape (n,).
+        level: The background, shape (n,).
+    """
     # At an edge as much is missing of a spot as of its surroundings
-    around *= 8 / np.maximum(known, 1)
+    around = above.sum(axis=0) * 8 / np.maximum(known.sum(axis=0), 1)
     # Two standard deviations of the background around a fault, so that noise does not
     # make a spot of it
     noise = 2 * np.sqrt(8 * level)

@@ -28,6 +28,9 @@ CLIPPED = 8.0
 # A spot's flanks are on a pixel in as many frames as its top is on the next one, with this
 # much of the largest value that is no outlier
 SPOT_FLANK = 0.75
+# Standard deviations from which on a pixel may scatter too much, to be told by negative
+# values, which photons never have
+WEAK_Z = 3.0
 # Larger connected regions of constant or dark pixels belong to the detector or to what
 # stands before it
 LARGEST_CLUSTER = 25
@@ -125,20 +128,23 @@ def spot_frames(
     """In how many frames a spot was on some pixels or next to them, shape (n,).
 
     Spots are the outliers that do not stand alone, on pixels where most do not, and what
-    is predicted.
+    is predicted. Where all are in as few blocks of time as the tests leave out, none count.
 
     Args:
         sums: Of the panel.
         at: The pixels.
         predicted: In how many frames a spot is predicted at each pixel [slow, fast].
     """
-
-    def with_neighbours(image: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(np.vstack([image[at][None], neighbours(image, at)]))
-
-    n_outliers = with_neighbours(sums.n_outliers)
-    n_isolated = with_neighbours(sums.n_isolated)
-    together = np.where(n_isolated >= 0.4 * n_outliers, 0, n_outliers - n_isolated)
+    shape = sums.total.shape
+    index, inside = neighbour_places(at, shape)
+    index = np.vstack([at[0] * shape[1] + at[1], index])
+    n_outliers, n_isolated = (
+        counts.reshape(-1)[index] for counts in (sums.n_outliers, sums.n_isolated)
+    )
+    together = n_outliers.astype(np.int64) - n_isolated
+    together[n_isolated >= 0.4 * n_outliers] = 0
+    together[sums.together(index) <= 0] = 0
+    together[1:][~inside] = 0
     frames = together.max(axis=0)
     return frames if predicted is None else np.maximum(frames, predicted[at])
 
@@ -151,6 +157,7 @@ class Suspects:
         low: Too few photons, dead pixels among them.
         high: Too many.
         scatter: Too much scatter.
+        perhaps: Perhaps too much scatter.
         outlier: Often far from the background, and alone.
         constant: Perhaps always the same value.
     """
@@ -158,6 +165,7 @@ class Suspects:
     low: np.ndarray
     high: np.ndarray
     scatter: np.ndarray
+    perhaps: np.ndarray
     outlier: np.ndarray
     constant: np.ndarray
 
@@ -186,32 +194,42 @@ def find_suspects(
     n = tests.sums.n_frames
     nothing = np.empty(0, np.int64)
     if n < MIN_FRAMES:
-        return Suspects(nothing, nothing, nothing, nothing, nothing)
-    bright = scatter = nothing
+        return Suspects(*[nothing] * len(dataclasses.fields(Suspects)))
+    bright = scatter = perhaps = nothing
     if n >= MIN_FRAMES_BLOCKS:
         bright = _bright(tests, limits, high, predicted)
         scatter = _scattering(tests, limits, high, predicted)
+        perhaps = np.flatnonzero(tests.z_scatter > WEAK_Z)
+        perhaps = perhaps[tests.scatter(perhaps) > limits.scatter]
     return Suspects(
         _dark(tests, limits),
         bright,
         scatter,
+        perhaps,
         _outliers(tests, limits),
         _constant(tests),
     )
 
 
 def _dark(tests: PanelTests, limits: Limits) -> np.ndarray:
-    """Pixels with too few photons."""
-    shape = tests.mask.shape
-    dark = np.flatnonzero(tests.z_low < -limits.z)
-    response = tests.response(dark)
-    dead = dark[response <= limits.dead]
-    dark = dark[response <= limits.low]
-    alone = neighbour_mean(tests.z_low, _places(dark, shape)) > -REGION_Z
-    # Dead pixels do not excuse each other, but the shadow around them would
-    dead = dead[small_regions(dead, shape)]
-    others = neighbour_mean(tests.z_low, _places(dead, shape), without=dead)
-    return np.union1d(dark[alone], dead[others > -REGION_Z])
+    """Pixels with too few photons, in the whole series or in its calmer parts.
+
+    Spots leave photons even on pixels that hardly respond, in some parts of the series.
+    """
+    found = []
+    for z, response in (
+        (tests.z_low, tests.response),
+        (tests.z_high, tests.calm_response),
+    ):
+        dark = np.flatnonzero(z < -limits.z)
+        dead = dark[response(dark) <= limits.dead]
+        dark = dark[response(dark) <= limits.low]
+        found.append(dark[neighbour_mean(z, _places(dark, z.shape)) > -REGION_Z])
+        # Dead pixels do not excuse each other, but the shadow around them would
+        dead = dead[small_regions(dead, z.shape)]
+        others = neighbour_mean(z, _places(dead, z.shape), without=dead)
+        found.append(dead[others > -REGION_Z])
+    return np.unique(np.concatenate(found))
 
 
 def _bright(

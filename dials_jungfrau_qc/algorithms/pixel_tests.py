@@ -29,6 +29,9 @@ STRIP = 288
 FEWEST_PHOTONS = 3.0
 # Standard deviations up to which distributions are taken as normal
 NEAR = 2.5
+# Variance over mean from which on other noise than that of photons prevails: counts then
+# fall short as those of a normal distribution do, down to negative ones
+NOT_PHOTONS = 1.5
 # A pixel that is an outlier in more than this share of the frames always is
 ALWAYS = 0.9
 # Pixels along the edge of a chip of the JUNGFRAU; elsewhere just the length of a line that
@@ -81,20 +84,40 @@ class PanelTests:
                 self._at(self.sums.total, index) / seen / self._at(self.expected, index)
             )
 
+    def calm_response(self, index: np.ndarray) -> np.ndarray:
+        """The same without the brightest blocks of time; NaN with too many outliers.
+
+        Outliers count as 0, and nobody knows how many of them were in those blocks.
+        """
+        seen = self.sums.n_frames - self._at(self.sums.n_outliers, index).astype(float)
+        seen[seen < ALWAYS * self.sums.n_frames] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            usual = self._at(self.usual, index) * seen / self.sums.n_frames
+            return self.sums.bright(index) / usual
+
     def excess(self, index: np.ndarray) -> np.ndarray:
         """Photons above the arc without the brightest blocks, all frames together."""
         return self.sums.bright(index) - self._at(self.usual, index)
 
     def scatter(self, index: np.ndarray) -> np.ndarray:
-        """Variance over mean relative to the arc, without the blocks that scatter most."""
+        """Variance over mean relative to the arc, without the blocks that scatter most.
+
+        The mean is that of the arc where the pixel's own is lower: it can be negative.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = self.sums.calm(index) / self._at(self.sums.total, index)
+            relative = self.sums.calm(index) / self._photons(index)
             return relative / self._at(self.normal, index)
 
     def excess_scatter(self, index: np.ndarray) -> np.ndarray:
         """Sum of squared deviations above that of the arc, without the same blocks."""
-        normal = self._at(self.sums.total, index) * self._at(self.normal, index)
+        normal = self._photons(index) * self._at(self.normal, index)
         return self.sums.calm(index) - normal
+
+    def _photons(self, index: np.ndarray) -> np.ndarray:
+        """Photons of the pixel, or of the arc in as many frames if they are more."""
+        seen = self.sums.n_frames - self._at(self.sums.n_outliers, index).astype(float)
+        arc = self._at(self.expected, index) * seen
+        return np.maximum(self._at(self.sums.total, index), arc)
 
     @staticmethod
     def _at(image: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -192,10 +215,9 @@ def _test_arcs(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> dict[str, np.nd
             lines = arcs.gather(image)
             expected = median(rate / lines) * lines
         usual = median(bright / lines) * lines
-        relative = calm / np.where(total > 0, total, np.nan)
-        normal = median(relative)
+        normal = median(calm / np.where(total > 0, total, np.nan))
         normal[~(normal > 0)] = np.nan
-        relative /= normal
+        relative = calm / np.maximum(total, expected * seen) / normal
     trimmed = n_trimmed(sums.n_blocks) / max(sums.n_blocks, 1)
     degrees = (n - sums.n_blocks) * (1 - trimmed)
     return {
@@ -204,7 +226,9 @@ def _test_arcs(sums: PixelSums, mask: np.ndarray, arcs: Arcs) -> dict[str, np.nd
         "normal": normal,
         "z_low": standardised(poisson_z(total, expected * seen, dispersion)),
         "z_high": standardised(poisson_z(bright, usual, dispersion)),
-        "z_scatter": standardised(dispersion_z(relative, rate, degrees)),
+        "z_scatter": standardised(
+            dispersion_z(relative, np.maximum(rate, expected), degrees)
+        ),
     }
 
 
@@ -296,7 +320,7 @@ def poisson_z(
     positive = np.maximum(counts, 0)
     with np.errstate(invalid="ignore"):
         z = (positive - mean) / np.sqrt(mean * dispersion)
-        far = np.abs(z) > NEAR
+        far = (np.abs(z) > NEAR) & ((z > 0) | (dispersion < NOT_PHOTONS))
     mean, dispersion = (np.broadcast_to(x, z.shape) for x in (mean, dispersion))
     # The logarithm takes its time, and near the middle it changes nothing
     x, mu = positive[far].astype(np.float64), mean[far].astype(np.float64)

@@ -47,15 +47,24 @@ class PredictedSpots:
 
         Frames count once for each of the spots that overlap.
         """
-        ordered = np.sort(self.numbers)
-        n_frames = np.searchsorted(ordered, self.last, "right") - np.searchsorted(
-            ordered, self.first, "left"
-        )
+        n_frames = self._n_frames()
         index, spot = self._around(np.flatnonzero(n_frames))
         counts = np.bincount(
             index, n_frames[spot], minlength=self.shape[0] * self.shape[1]
         )
         return counts.clip(max=65535).astype(np.uint16).reshape(self.shape)
+
+    def on_frames(self) -> np.ndarray:
+        """Which of the spots are on the panel and on any of the frames, bool array (n,)."""
+        inside = (self.slow >= 0) & (self.slow < self.shape[0])
+        inside &= (self.fast >= 0) & (self.fast < self.shape[1])
+        return inside & (self._n_frames() > 0)
+
+    def _n_frames(self) -> np.ndarray:
+        ordered = np.sort(self.numbers)
+        return np.searchsorted(ordered, self.last, "right") - np.searchsorted(
+            ordered, self.first, "left"
+        )
 
     def _around(self, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Flat indices of the pixels around some spots, and the spot of each."""

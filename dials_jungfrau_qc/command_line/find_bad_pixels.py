@@ -18,8 +18,10 @@ It is also installed as dials.jungfrau_bad_pixels, a name that is nobody else's.
 The bits are those of the NXmx pixel_mask, as a decimal number: 2 dead or stuck, 4
 under-responding, 8 over-responding, 16 noisy or flickering, 64 next to another bad pixel.
 
-The mask goes to dials.import mask=pixels.mask or dials.apply_mask. Rotation series and
-stills will do; several sweeps are judged one by one.
+The mask goes to dials.import mask=pixels.mask or dials.apply_mask, and with output.crystfel
+and output.tiff to CrystFEL and to what writes the images, jungfraujoch or SIMPLON. Rotation
+series and stills will do; several sweeps are judged one by one. What a mask costs is said for
+the reflections of integrated.refl, or for the spots predicted from an indexed experiment list.
 
 Examples::
 
@@ -32,6 +34,8 @@ Examples::
   dials.find_bad_pixels sweep_*.nxs combine=majority integrated.refl
 
   dials.find_bad_pixels data_master.h5 previous=old.mask output.nexus=bad_pixels.h5
+
+  dials.find_bad_pixels data_master.h5 output.crystfel=mask.h5 output.tiff=mask.tiff
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ import libtbx.phil
 import dials.util
 from dials.util import tabulate
 from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
+from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.arguments import (
     Arguments,
     output_phil,
@@ -60,16 +65,27 @@ from dials_jungfrau_qc.io.bad_pixel_files import (
     good_masks,
     mask_lines,
     nexus_bits,
+    panel_bits,
 )
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.image_masks import (
+    assembled,
+    crystfel_mask_bytes,
+    tiff_bytes,
+)
 from dials_jungfrau_qc.io.masks import mask_bytes, nexus_mask_bytes, read_mask
 from dials_jungfrau_qc.io.output import OutputFiles, envelope
 from dials_jungfrau_qc.io.pixel_search import Findings, search
 from dials_jungfrau_qc.io.predictions import predict_spots
 from dials_jungfrau_qc.io.sweeps import Sweep, open_sweeps
-from dials_jungfrau_qc.io.touched import touched_reflections
+from dials_jungfrau_qc.io.touched import (
+    Touched,
+    touched_predictions,
+    touched_reflections,
+)
 from dials_jungfrau_qc.report.bad_pixel_report import (
     changes_text,
+    cost_text,
     count_table,
     results,
     sections,
@@ -164,6 +180,14 @@ phil_scope = libtbx.phil.parse(
       nexus = bad_pixels.h5
         .type = path
         .help = "The pixel_mask of NXmx in an HDF5 file; None writes none."
+      crystfel = None
+        .type = path
+        .help = "A mask for CrystFEL, HDF5 with the data set /mask of the size of an image;"
+                "its attribute has the lines for the geometry file."
+      tiff = None
+        .type = path
+        .help = "A mask for jungfraujoch (/config/user_mask.tiff) or SIMPLON (pixel_mask): a"
+                "TIFF image of 32-bit integers of the size of an image, 0 where good."
       table = bad_pixels.dat
         .type = path
         .help = "The pixels with their evidence as text; None writes none."
@@ -202,17 +226,16 @@ def run(args: Sequence[str] | None = None, phil=phil_scope) -> None:
         )
         shapes = sweeps[0].source.panel_shapes
         previous = params.previous and read_mask(Path(params.previous), shapes)
-        findings = _search(sweeps, limits, arguments)
-        touched = [
-            touched_reflections(path, findings.bad_masks()) for path in reflections
-        ]
+        predicted = _predict(sweeps, arguments)
+        findings = _search(sweeps, limits, arguments, predicted)
+        touched = _costs(reflections, sweeps, predicted, findings)
         verdict = verdict_of(findings)
         with OutputFiles() as output:
             _write(output, arguments, directory, sweeps, findings, touched, verdict)
         _print_pixels(findings, params.output)
         if params.output.mask:
             print(f"Wrote pixel mask to {params.output.mask}")
-        _log_results(findings, previous, verdict)
+        _log_results(findings, previous, touched, verdict)
 
 
 def _limits(arguments: Arguments) -> Limits:
@@ -230,15 +253,42 @@ def _limits(arguments: Arguments) -> Limits:
         raise InputError(f"limits: {e}") from e
 
 
-def _search(sweeps: Sequence[Sweep], limits: Limits, arguments: Arguments) -> Findings:
+def _predict(
+    sweeps: Sequence[Sweep], arguments: Arguments
+) -> list[list[PredictedSpots]] | None:
+    spots = arguments.params.predicted
+    if arguments.params.method != "statistics" or spots.radius == 0:
+        return None
+    return [predict_spots(s, spots.radius, spots.images) for s in sweeps]
+
+
+def _costs(
+    reflections: Sequence[Path],
+    sweeps: Sequence[Sweep],
+    predicted: Sequence[Sequence[PredictedSpots]] | None,
+    findings: Findings,
+) -> list[Touched]:
+    """What the mask costs, in reflections that there are or else that are predicted."""
+    bad = findings.bad_masks()
+    if reflections:
+        return [touched_reflections(path, bad) for path in reflections]
+    return [
+        touched_predictions(sweep.label, spots, bad)
+        for sweep, spots in zip(sweeps, predicted or ())
+        if spots
+    ]
+
+
+def _search(
+    sweeps: Sequence[Sweep],
+    limits: Limits,
+    arguments: Arguments,
+    predicted: Sequence[Sequence[PredictedSpots]] | None,
+) -> Findings:
     params = arguments.params
     n_images = sum(sweep.source.n_frames for sweep in sweeps)
     for sweep in sweeps:
         logger.info("%s: %d images", sweep.label, sweep.source.n_frames)
-    spots = params.predicted
-    predicted = None
-    if params.method == "statistics" and spots.radius > 0:
-        predicted = [predict_spots(s, spots.radius, spots.images) for s in sweeps]
     with dials.util.progress(total=n_images, unit=" images", delay=1) as bar:
         findings = search(
             sweeps,
@@ -262,19 +312,24 @@ def _write(
     directory: Path,
     sweeps: Sequence[Sweep],
     findings: Findings,
-    touched: Sequence,
+    touched: Sequence[Touched],
     verdict: str,
 ) -> None:
     names = arguments.params.output
+    existing = findings.masks if names.include_existing else None
     if names.mask:
-        existing = findings.masks if names.include_existing else None
         output.write_bytes(
             directory / names.mask, mask_bytes(good_masks(findings, existing))
         )
+    bits = panel_bits(findings, existing)
+    image = assembled(bits, sweeps[0].source.image_layout())
     if names.nexus:
-        output.write_bytes(
-            directory / names.nexus, nexus_mask_bytes(nexus_bits(findings))
-        )
+        output.write_bytes(directory / names.nexus, nexus_mask_bytes(nexus_bits(bits)))
+    if names.crystfel:
+        path = directory / names.crystfel
+        output.write_bytes(path, crystfel_mask_bytes(image, path.name))
+    if names.tiff:
+        output.write_bytes(directory / names.tiff, tiff_bytes(image))
     if names.table:
         output.write_text(directory / names.table, bad_pixel_lines(findings))
     if names.json:
@@ -306,12 +361,17 @@ def _print_pixels(findings: Findings, output) -> None:
 
 
 def _log_results(
-    findings: Findings, previous: Sequence[np.ndarray] | None, verdict: str
+    findings: Findings,
+    previous: Sequence[np.ndarray] | None,
+    touched: Sequence[Touched],
+    verdict: str,
 ) -> None:
     logger.info("\nBad pixels by kind")
     logger.info(tabulate(count_table(findings), headers="firstrow"))
     if previous:
         logger.info("%s", changes_text(findings, previous))
+    for cost in touched:
+        logger.info("%s", cost_text(cost))
     logger.info("%s", verdict)
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from dials_jungfrau_qc.io.pixel_search import Findings
 
+# "User defined mask" in the pixel_mask of NXmx
+USER_BIT = 1 << 8
+
 
 def mask_lines(findings: Findings, print_values: bool = False) -> list[str]:
     """Lines as DIALS' program prints them, with the panel where there are several.
@@ -89,18 +92,32 @@ def good_masks(
     return good if existing is None else [a & b for a, b in zip(good, existing)]
 
 
-def nexus_bits(findings: Findings) -> np.ndarray:
-    """The bits of the NXmx pixel_mask, uint32.
+def panel_bits(
+    findings: Findings, existing: Sequence[np.ndarray] | None = None
+) -> list[np.ndarray]:
+    """The bits of the NXmx pixel_mask, a uint32 array [slow, fast] for each panel.
+
+    Args:
+        findings: The bad pixels.
+        existing: Masks to repeat, as bit 8, which is that of the user's mask.
+    """
+    panels = []
+    for i, (panel, mask) in enumerate(zip(findings.panels, findings.masks)):
+        bits = np.zeros(mask.shape, np.uint32)
+        if existing is not None:
+            bits[~existing[i]] = USER_BIT
+        bits.reshape(-1)[panel.pixels.index] = panel.pixels.bits
+        panels.append(bits)
+    return panels
+
+
+def nexus_bits(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """The bits of all panels as one array.
 
     Returns:
         Array [slow, fast]; with several panels of one shape [panel, slow, fast], else
         panels below each other, filled up with 0 to the widest.
     """
-    panels = []
-    for panel, mask in zip(findings.panels, findings.masks):
-        bits = np.zeros(mask.shape, np.uint32)
-        bits.reshape(-1)[panel.pixels.index] = panel.pixels.bits
-        panels.append(bits)
     if len(panels) == 1:
         return panels[0]
     if len({bits.shape for bits in panels}) == 1:

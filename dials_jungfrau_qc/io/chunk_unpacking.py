@@ -191,7 +191,7 @@ def _check_blocks(packed: bytes, n: int, size: int, block: int) -> None:
     at, end = _BITSHUFFLE_HEADER, len(packed) - n % _BITSHUFFLE_STEP * size
     for _ in range(n_blocks):
         if at + 4 > end:
-            break
+            raise ValueError("a chunk is damaged")
         at += 4 + int.from_bytes(packed[at : at + 4], "big")
     if at != end:
         raise ValueError("a chunk is damaged")

@@ -111,18 +111,42 @@ def mask_bytes(masks: Sequence[np.ndarray]) -> bytes:
     return pickle.dumps(panels, pickle.HIGHEST_PROTOCOL)
 
 
+def hdf5_in_memory() -> Any:
+    """An HDF5 file that is on no disk: HDF5 ends the process where a disk is full."""
+    import h5py
+
+    return h5py.File("mask", "w", driver="core", backing_store=False)
+
+
+def content_of(file: Any) -> bytes:
+    """What an HDF5 file in memory would be on a disk."""
+    file.flush()
+    return file.id.get_file_image()
+
+
+def write_bits(group: Any, name: str, bits: np.ndarray) -> Any:
+    """Write the bits of pixels into an HDF5 group, which compress well.
+
+    Returns:
+        The dataset.
+    """
+    return group.create_dataset(
+        name,
+        data=bits.astype(np.uint32),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+
+
 def nexus_mask_bytes(bits: np.ndarray) -> bytes:
     """The content of an HDF5 file with a pixel_mask where NXmx has it.
-
-    It is made in memory: HDF5 ends the process where a disk is full.
 
     Args:
         bits: uint32 array of the frame, or of (panel, slow, fast); 0 where good. The bits
             are those that NXdetector defines.
     """
-    import h5py
-
-    with h5py.File("mask", "w", driver="core", backing_store=False) as file:
+    with hdf5_in_memory() as file:
         file.attrs["default"] = "entry"
         group = file
         for name, nx_class in (
@@ -132,12 +156,5 @@ def nexus_mask_bytes(bits: np.ndarray) -> bytes:
         ):
             group = group.create_group(name)
             group.attrs["NX_class"] = nx_class
-        group.create_dataset(
-            "pixel_mask",
-            data=bits.astype(np.uint32),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-        file.flush()
-        return file.id.get_file_image()
+        write_bits(group, "pixel_mask", bits)
+        return content_of(file)

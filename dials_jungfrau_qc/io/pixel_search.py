@@ -135,8 +135,10 @@ def search_sweep(
         max_unreadable,
     )
     bad = [
-        classify(test, suspect, look.at(suspect.index), limits, limit)
-        for test, suspect, look, limit in zip(tests, suspects, looks, trusted)
+        classify(test, suspect, look.at(suspect.index), limits, limit, ground.negative)
+        for test, suspect, look, limit, ground in zip(
+            tests, suspects, looks, trusted, backgrounds
+        )
     ]
     # The statistics of all pixels take more memory than there is for several sweeps
     sampled = [sample_pixels(test, MAX_SAMPLED) for test in tests]

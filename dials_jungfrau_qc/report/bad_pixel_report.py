@@ -12,7 +12,7 @@ from dials_jungfrau_qc.algorithms.pixel_suspects import Limits
 from dials_jungfrau_qc.io.bad_pixel_files import bad_images
 from dials_jungfrau_qc.io.pixel_search import Findings
 from dials_jungfrau_qc.io.sweeps import Sweep
-from dials_jungfrau_qc.io.touched import Touched
+from dials_jungfrau_qc.io.touched import PREDICTIONS, REFLECTIONS, Touched
 from dials_jungfrau_qc.report.bad_pixel_plots import (
     detector_plot,
     distribution_plots,
@@ -31,6 +31,10 @@ WORDS = {
     "wrong_gain": "in the wrong gain",
     "untrusted": "always outside the trusted range",
     "signal": "signal in half of the images",
+}
+COST_SOURCES = {
+    REFLECTIONS: "reflections of the file",
+    PREDICTIONS: "spots predicted from the crystals",
 }
 
 
@@ -129,7 +133,8 @@ def results(
         ],
         "touched": [
             {
-                "file": cost.path.name,
+                "file": cost.name,
+                "source": cost.source,
                 "n_reflections": cost.n_reflections,
                 "n_box": cost.n_box,
                 "n_spot": cost.n_spot,
@@ -221,18 +226,30 @@ def _advice(findings: Findings) -> list[str]:
     ]
 
 
+def cost_text(cost: Touched) -> str:
+    """What the mask costs, in one sentence."""
+    n = max(cost.n_reflections, 1)
+    return (
+        f"{cost.name}: of {cost.n_reflections} {COST_SOURCES[cost.source]} "
+        f"{cost.n_spot} ({100 * cost.n_spot / n:.2f} %) have a masked pixel in the spot"
+    )
+
+
 def _cost_table(touched: Sequence[Touched]) -> list[Table]:
     if not touched:
         return []
-    rows = [["File", "Reflections", "Masked pixel in the box", "in the spot"]]
+    rows = [["File", "What", "Reflections", "Masked pixel in the box", "in the spot"]]
     for cost in touched:
         n = max(cost.n_reflections, 1)
         rows.append(
             [
-                cost.path.name,
+                cost.name,
+                COST_SOURCES[cost.source],
                 str(cost.n_reflections),
-                f"{cost.n_box} ({100 * cost.n_box / n:.2f} %)",
-                f"{cost.n_spot} ({100 * cost.n_spot / n:.2f} %)",
+                *(
+                    "not known" if k is None else f"{k} ({100 * k / n:.2f} %)"
+                    for k in (cost.n_box, cost.n_spot)
+                ),
             ]
         )
     return [Table(rows, "What the mask costs")]

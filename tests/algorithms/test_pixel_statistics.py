@@ -227,3 +227,30 @@ def test_neighbours_beyond_the_edge_count_for_nothing():
     alone = isolated_outliers(frame, np.array([0]), np.array([0]), background, TRUSTED)
 
     assert alone.tolist() == [True]
+
+
+def test_a_fault_is_alone_beside_another_but_not_beside_a_spot():
+    frame = np.zeros((2 * TILE, 2 * TILE), np.int32)
+    background = estimate_background([frame], np.ones(frame.shape, bool), TRUSTED)
+    frame[4, 4], frame[4, 5] = 600, 50
+    # A spot: its top does not stand alone, nor do its flanks
+    frame[9:12, 9:12] = [[20, 60, 20], [60, 200, 60], [20, 60, 20]]
+    slow, fast = np.nonzero(frame)
+
+    alone = isolated_outliers(frame, slow, fast, background, TRUSTED)
+
+    assert alone.tolist() == [True, True] + [False] * 9
+
+
+def test_blocks_with_most_spots_are_left_out():
+    """Outliers together in three blocks: six frames, three and one."""
+    frames = photons(n=80, rate=0.3)
+    for k in (1, 2, 3, 4, 5, 6, 21, 22, 23, 61):
+        frames[k, 20:23, 30:33] += 40
+
+    _, sums = summed(frames)
+
+    index = np.array([21 * SHAPE[1] + 31])
+    assert sums.n_outliers[21, 31] == 10 and sums.n_isolated[21, 31] == 0
+    assert sums.largest_together[:, 21, 31].tolist() == [6, 3]
+    assert sums.together(index).tolist() == [1]

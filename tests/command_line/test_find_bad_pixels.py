@@ -363,6 +363,13 @@ def test_predicted_spots_are_no_faults(in_tmp_path):
         return {p for p, (kind, _) in pixels_of(results()).items() if kind != "dead"}
 
     assert flickering("indexed.expt", "nproc=2") == {tuple(far)}
+    # What the mask costs is not known from integration
+    (cost,) = results()["touched"]
+    assert cost["source"] == "predictions" and cost["n_box"] is None
+    assert cost["n_spot"] == 0
+    assert cost["n_reflections"] == pytest.approx(len(pixels), rel=0.01)
+    log = (in_tmp_path / "dials.find_bad_pixels.log").read_text()
+    assert "spots predicted from the crystals" in log
     both = {tuple(far), tuple(spot)}
     assert flickering("indexed.expt", "predicted.radius=0") == both
     assert flickering("data.nxs") == both
@@ -384,6 +391,56 @@ def test_cost_of_the_mask(in_tmp_path, data):
 
     (cost,) = results()["touched"]
     assert (cost["n_reflections"], cost["n_box"], cost["n_spot"]) == (3, 2, 2)
+    assert (cost["file"], cost["source"]) == ("integrated.refl", "reflections")
+    log = (in_tmp_path / "dials.find_bad_pixels.log").read_text()
+    assert "of 3 reflections of the file 2 (66.67 %)" in log
+
+
+def test_masks_for_other_programs(in_tmp_path, data):
+    image_module = pytest.importorskip("PIL.Image")
+
+    run([str(data), "output.crystfel=crystfel.h5", "output.tiff=user_mask.tiff"])
+
+    expected = np.zeros(SHAPE, np.uint32)
+    for place, (_, bits) in PLANTED.items():
+        expected[place] = bits
+    with h5py.File("crystfel.h5") as file:
+        np.testing.assert_array_equal(file["mask"][()], expected)
+        assert "mask0_file = crystfel.h5\n" in file["mask"].attrs["geometry"]
+    with image_module.open("user_mask.tiff") as image:
+        np.testing.assert_array_equal(np.array(image), expected)
+
+
+def test_masks_of_several_panels_have_the_image_of_the_file(in_tmp_path):
+    """Two modules with a gap between them, as panels of their own."""
+    geometry = geometry_of("jungfrau_1m", panel_per_module=True)
+    frames = np.random.default_rng(3).poisson(1.0, (40, *geometry.shape))
+    place = (geometry.shape[0] - 100, 300)
+    frames[:, *place] = 777
+    write_nxmx(in_tmp_path / "data.nxs", frames, geometry)
+
+    run(["data.nxs", "output.crystfel=crystfel.h5", "output.tiff=m.tiff"])
+
+    (pixel,) = results()["pixels"]
+    assert pixel["panel"] == 1 and pixel["slow"] < place[0]
+    with h5py.File("crystfel.h5") as file:
+        mask = file["mask"][()]
+    assert mask.shape == geometry.shape
+    assert np.argwhere(mask).tolist() == [list(place)]
+
+
+def test_existing_mask_is_the_user_mask_of_others(in_tmp_path):
+    mask = geometry_of().pixel_mask()
+    mask[30, 40] = 1
+    write_nxmx(in_tmp_path / "data.nxs", series(), pixel_mask=mask)
+
+    for repeat, bits in ((False, 0), (True, 1 << 8)):
+        run(["data.nxs", "output.crystfel=c.h5", f"output.include_existing={repeat}"])
+        for name in ("c.h5:mask", "bad_pixels.h5:entry/instrument/detector/pixel_mask"):
+            path, dataset = name.split(":")
+            with h5py.File(path) as file:
+                assert file[dataset][30, 40] == bits
+                assert file[dataset][STUCK] == 2
 
 
 def test_help():

@@ -138,14 +138,18 @@ def _sum_up(
     # Reflections that are in the same sweeps go together
     powers = 1 << np.arange(series.n_sweeps, dtype=np.int64)
     cell = cell * (1 << series.n_sweeps) + powers @ present
+    bin_of_cell = np.arange(cell.max() + 1) // (n_d * n_position << series.n_sweeps)
+    # Each suspect is a group of its own, which no neighbour speaks for
+    alone = np.flatnonzero(suspects[rows])
+    bin_of_cell = np.append(bin_of_cell, intensity_bin[alone])
+    cell[alone] = len(bin_of_cell) - len(alone) + np.arange(len(alone))
     label, n_groups = without_gaps(cell)
-    cells = np.empty(n_groups, dtype=np.int64)
-    cells[label] = cell
+    bins = np.empty(n_groups, dtype=np.int64)
+    bins[label] = bin_of_cell[cell]
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.array([np.bincount(label, row, n_groups) for row in values])
 
-    bins = (cells >> series.n_sweeps) // (n_d * n_position)
     groups = Groups(
         rows=rows,
         label=label,

@@ -369,7 +369,7 @@ NAN = float("nan")
         (setting("intensity.prf.variance", -5), "1500 with a variance of 0 or less"),
         (setting("partiality", NAN), "1500 partial"),
         (setting("intensity.prf.value", -5), "add up to nothing"),
-        (setting("panel", 3), "reflections on panel 3 and its detector has 1 panel"),
+        (setting("panel", 3), "reflections on panel 3, and its detector has 1"),
         (without("xyzcal.px"), "no column 'xyzcal.px'"),
         (without("flags"), "there are no integrated intensities here"),
         (without("intensity.sum.value"), "run dials.integrate first"),

@@ -128,7 +128,9 @@ def choose_cut(
         One of CUTS.
     """
     # How many of the cuts each pair passes, and from that the sums above each of them
-    passed = np.searchsorted(CUTS[::-1], significance)
+    passed = np.zeros(len(x), dtype=np.intp)
+    for cut in CUTS:
+        passed += significance > cut
     residual = variance_y + nominal**2 * variance_x
     residual, total = (
         np.cumsum(np.bincount(passed, values, len(CUTS) + 1)[:0:-1])

@@ -283,10 +283,16 @@ def _departure(
         present: Shape (K, m).
         share: Of each sweep in the sum of all, shape (K, m).
     """
-    total = intensity.sum(axis=0)
-    residual = np.where(present, intensity - share * total, 0)
-    variance = (1 - 2 * share) * expected + share**2 * expected.sum(axis=0)
-    return residual, np.where(present, np.maximum(variance, 0), 0)
+    # In place: for many reflections the time goes into getting memory
+    residual = share * -intensity.sum(axis=0)
+    residual += intensity
+    residual[~present] = 0
+    variance = share**2
+    variance *= expected.sum(axis=0)
+    variance += (1 - 2 * share) * expected
+    np.maximum(variance, 0, out=variance)
+    variance[~present] = 0
+    return residual, variance
 
 
 def _variance_scale(

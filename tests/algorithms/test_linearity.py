@@ -154,10 +154,21 @@ def test_curves_agree_with_counted_photons():
     assert phi[0] == pytest.approx(expected_q, rel=0.03)
 
 
-def test_compression_curve():
-    spot = spot_shares(0.8, 0.4)
-    lost = lost_by_compression(spot, np.array([1.0]), 1e5)[0]
-    assert lost == pytest.approx(spot.mean / 1e5, rel=0.02)
+def test_compression_agrees_with_counted_photons():
+    rng = np.random.default_rng(0)
+    spot, constant, background = spot_shares(0.8, 0.4), 300.0, 3.0
+    for total in (30.0, 2000.0):
+        signal = total * np.repeat(spot.shares[None], 4000, axis=0)
+        photons = rng.poisson(signal + background)
+        lost = photons - photons / (1 + photons / constant)
+        empty = rng.poisson(background, 10**6)
+        lost_there = empty - empty / (1 + empty / constant)
+        expected = (spot.weight * (lost - lost_there.mean())).sum(axis=(1, 2)) / total
+        error = expected.std() / np.sqrt(len(expected))
+
+        found = lost_by_compression(spot, np.array([total]), constant, background)[0]
+
+        assert found == pytest.approx(expected.mean(), abs=4 * error, rel=0.01)
 
 
 @pytest.mark.parametrize("total", [150.0, 2000.0])

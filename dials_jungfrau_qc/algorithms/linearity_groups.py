@@ -79,10 +79,7 @@ class Groups:
 
 
 def group_reflections(
-    series: SweepSeries,
-    beam: np.ndarray,
-    keep: np.ndarray | None = None,
-    suspects: np.ndarray | None = None,
+    series: SweepSeries, beam: np.ndarray, keep: np.ndarray | None = None
 ) -> Groups:
     """Group the reflections of a series and add them up.
 
@@ -90,34 +87,69 @@ def group_reflections(
         series: The sweeps.
         beam: Relative beam of each, shape (K,).
         keep: Reflections that may be used, bool, shape (n,); all if None.
-        suspects: Reflections whose departure is what is looked for, so that it neither
-            makes them accidents nor says how large errors are, bool, shape (n,); none if
-            None.
 
     Raises:
         ValueError: Too few reflections are left.
     """
+    rows, pooled = _usable(series, beam, keep)
+    groups = _sum_up(series, rows, pooled, beam)
+    outlying = _outliers(series, groups)
+    if outlying.any():
+        groups = _sum_up(series, rows[~outlying], pooled[~outlying], beam)
+    return dataclasses.replace(groups, n_outliers=int(outlying.sum()))
+
+
+def each_alone(
+    series: SweepSeries, beam: np.ndarray, keep: np.ndarray, variance_scale: float
+) -> Groups | None:
+    """Groups of one reflection each, none of which is left out as an accident.
+
+    Args:
+        series: The sweeps.
+        beam: Relative beam of each, shape (K,).
+        keep: Reflections to use, bool, shape (n,).
+        variance_scale: Factor on the variances.
+
+    Returns:
+        The groups; None if no reflection can be used.
+    """
+    rows, pooled = _usable(series, beam, keep)
+    n = len(rows)
+    if not n:
+        return None
+    used = series.present[:, rows]
+    variance = np.where(used, series.variance[:, rows], 0)
+    one_bin = np.zeros(n, dtype=np.int64)
+    share = _variance_shares(variance, used, one_bin, 1)[:, one_bin] * used
+    expected = share / share.sum(axis=0) * variance.sum(axis=0)
+    return Groups(
+        rows=rows,
+        label=np.arange(n),
+        pooled=pooled,
+        beam=beam,
+        total=np.where(used, series.intensity[:, rows], 0),
+        variance=expected * variance_scale + ~used,
+        used=used,
+        intensity_bin=one_bin,
+        variance_scale=np.array([variance_scale]),
+        n_outliers=0,
+    )
+
+
+def _usable(
+    series: SweepSeries, beam: np.ndarray, keep: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reflections that say something, and their pooled intensities, shape (m,)."""
     pooled, sigma = pooled_intensity(series, beam)
     usable = (series.present.sum(axis=0) > 1) & (pooled > _MINIMUM_SIGNIFICANCE * sigma)
     if keep is not None:
         usable &= keep
     rows = np.flatnonzero(usable)
-    if suspects is None:
-        suspects = np.zeros(len(usable), dtype=bool)
-    groups = _sum_up(series, rows, pooled[rows], beam, suspects)
-    outlying = _outliers(series, groups) & ~suspects[rows]
-    if outlying.any():
-        rows = rows[~outlying]
-        groups = _sum_up(series, rows, pooled[rows], beam, suspects)
-    return dataclasses.replace(groups, n_outliers=int(outlying.sum()))
+    return rows, pooled[rows]
 
 
 def _sum_up(
-    series: SweepSeries,
-    rows: np.ndarray,
-    pooled: np.ndarray,
-    beam: np.ndarray,
-    suspects: np.ndarray,
+    series: SweepSeries, rows: np.ndarray, pooled: np.ndarray, beam: np.ndarray
 ) -> Groups:
     n = len(rows)
     if n < 2 * _REFLECTIONS_A_GROUP:
@@ -145,7 +177,6 @@ def _sum_up(
     def sums(values: np.ndarray) -> np.ndarray:
         return np.array([np.bincount(label, row, n_groups) for row in values])
 
-    bins = (cells >> series.n_sweeps) // (n_d * n_position)
     groups = Groups(
         rows=rows,
         label=label,
@@ -154,18 +185,15 @@ def _sum_up(
         total=sums(np.where(present, series.intensity[:, rows], 0)),
         variance=np.empty((series.n_sweeps, n_groups)),
         used=sums(present.astype(float)) > 0,
-        intensity_bin=bins,
+        intensity_bin=(cells >> series.n_sweeps) // (n_d * n_position),
         variance_scale=np.ones(n_bins),
         n_outliers=0,
     )
-    return with_scatter(series, groups, suspects=suspects)
+    return with_scatter(series, groups)
 
 
 def with_scatter(
-    series: SweepSeries,
-    groups: Groups,
-    factor: np.ndarray | None = None,
-    suspects: np.ndarray | None = None,
+    series: SweepSeries, groups: Groups, factor: np.ndarray | None = None
 ) -> Groups:
     """The groups with the variances that the scatter inside them asks for.
 
@@ -175,7 +203,6 @@ def with_scatter(
         factor: What is known to differ between the reflections of a group, such as how
             far they have decayed, as a factor on their intensities, shape (K, m); 1 if
             None.
-        suspects: Reflections that say nothing of the scatter, bool, shape (n,).
     """
     rows, label, n_bins = groups.rows, groups.label, len(groups.variance_scale)
     intensity_bin = groups.intensity_bin[label]
@@ -186,16 +213,15 @@ def with_scatter(
     own = share[:, intensity_bin] * present
     own /= own.sum(axis=0)
     expected = own * variance.sum(axis=0)
-    known = slice(None) if suspects is None else np.flatnonzero(~suspects[rows])
     scale = _variance_scale(
-        intensity[:, known],
-        expected[:, known],
-        present[:, known],
-        label[known],
+        intensity,
+        expected,
+        present,
+        label,
         groups.n_groups,
-        intensity_bin[known],
+        intensity_bin,
         n_bins,
-        None if factor is None else factor[:, known],
+        factor,
     )
     summed = groups.sums(expected) * scale[groups.intensity_bin] + ~groups.used
     return dataclasses.replace(groups, variance=summed, variance_scale=scale)
@@ -257,10 +283,16 @@ def _departure(
         present: Shape (K, m).
         share: Of each sweep in the sum of all, shape (K, m).
     """
-    total = intensity.sum(axis=0)
-    residual = np.where(present, intensity - share * total, 0)
-    variance = (1 - 2 * share) * expected + share**2 * expected.sum(axis=0)
-    return residual, np.where(present, np.maximum(variance, 0), 0)
+    # In place: for many reflections the time goes into getting memory
+    residual = share * -intensity.sum(axis=0)
+    residual += intensity
+    residual[~present] = 0
+    variance = share**2
+    variance *= expected.sum(axis=0)
+    variance += (1 - 2 * share) * expected
+    np.maximum(variance, 0, out=variance)
+    variance[~present] = 0
+    return residual, variance
 
 
 def _variance_scale(
@@ -273,10 +305,7 @@ def _variance_scale(
     n_bins: int,
     factor: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Factor by which the scatter exceeds the variances, in each intensity bin.
-
-    Where there is nothing to see it from it is that of the next bin below.
-    """
+    """Factor by which the scatter exceeds the variances, in each intensity bin."""
     residual, variance = _residuals(
         intensity, expected, present, label, n_groups, factor
     )
@@ -295,10 +324,8 @@ def _variance_scale(
             (variance * correction)[:, alone].sum(axis=0),
             n_bins,
         )
-    seen = foreseen > 0
-    scale = np.where(seen, found / np.where(seen, foreseen, 1), 1.0)
-    below = np.maximum.accumulate(np.where(seen, np.arange(n_bins), 0))
-    return np.maximum(scale[below], _VARIANCE_SCALE_FLOOR)
+    scale = np.where(foreseen > 0, found / np.where(foreseen > 0, foreseen, 1), 1.0)
+    return np.maximum(scale, _VARIANCE_SCALE_FLOOR)
 
 
 def _outliers(series: SweepSeries, groups: Groups) -> np.ndarray:

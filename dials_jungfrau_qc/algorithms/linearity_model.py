@@ -16,6 +16,7 @@ from dials_jungfrau_qc.algorithms.linearity_fit import (
 )
 from dials_jungfrau_qc.algorithms.linearity_groups import (
     Groups,
+    each_alone,
     group_reflections,
     with_scatter,
 )
@@ -170,10 +171,10 @@ def _curves(series: SweepSeries, groups: Groups) -> SpotCurves:
 def _saturation(
     series: SweepSeries, state: _State, switch: SwitchModel, bright: np.ndarray
 ) -> _State | None:
-    """Look for saturation with all reflections, beside what the dim ones ask for.
+    """Look for saturation with the bright reflections, beside what the dim ones ask for.
 
-    One reflection alone is an accident: chi-squared has to fall without the group that
-    it falls most for.
+    One reflection alone is an accident: chi-squared has to fall without the one that it
+    falls most for.
 
     Args:
         series: The sweeps.
@@ -185,8 +186,11 @@ def _saturation(
         The state with saturation; None if the data do not ask for it.
     """
     beam = series.transmission * np.exp(state.fit.log_beam)
-    suspects = bright & _alike_while_dim(series, beam, switch.ceiling / 2)
-    groups = group_reflections(series, beam, suspects=suspects)
+    bright = bright & _alike_while_dim(series, beam, switch.ceiling / 2)
+    # As much more scatter as the brightest of the dim ones have
+    groups = each_alone(series, beam, bright, state.groups.variance_scale[-1])
+    if groups is None:
+        return None
     curves = _curves(series, groups)
     peak = groups.pooled * curves.per_reflection(lambda spot: spot.peak)
     brightest = float(peak.max() * series.transmission.max())

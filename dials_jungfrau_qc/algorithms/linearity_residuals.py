@@ -132,6 +132,8 @@ def _in_bins(
     chi_squared, chi_squared_model = np.full((2, n_sweeps), np.nan)
     freedom = np.zeros(n_sweeps, dtype=np.int64)
     inside = bins >= 0
+    # Of the reference, where a sweep has all of it
+    of_all: list[np.ndarray] | None = None
     for k in range(n_sweeps):
         both = observed.present[k] & observed.present[reference] & inside
         if k == reference or not both.any():
@@ -140,12 +142,18 @@ def _in_bins(
         own = bins[which]
         count = np.bincount(own, minlength=n_bins)
 
-        def sums(table: np.ndarray, sweep: int) -> np.ndarray:
-            return np.bincount(own, table[sweep, which], n_bins)
+        def sums(sweep: int) -> list[np.ndarray]:
+            return [
+                np.bincount(own, table[sweep, which], n_bins)
+                for table in (observed.intensity, observed.variance, observed.expected)
+            ]
 
-        y, x = (sums(observed.intensity, i) for i in (k, reference))
-        vy, vx = (sums(observed.variance, i) for i in (k, reference))
-        my, mx = (sums(observed.expected, i) for i in (k, reference))
+        y, vy, my = sums(k)
+        if of_all is not None and both.all():
+            x, vx, mx = of_all
+        else:
+            x, vx, mx = sums(reference)
+            of_all = [x, vx, mx] if both.all() else of_all
         beam = model.relative_beam[k]
         good = (count >= min(_MINIMUM_IN_BIN, 5)) & (x > 0) & (mx > 0)
         with np.errstate(invalid="ignore", divide="ignore"):

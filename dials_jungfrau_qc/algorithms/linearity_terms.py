@@ -137,7 +137,7 @@ def effects(
         def all_curves(spot: SpotShares, photons: np.ndarray) -> tuple[np.ndarray, ...]:
             return (
                 *in_second_gain(spot, photons, level, switch, series.profile_fitted),
-                lost_by_compression(spot, photons, compression_constant),
+                lost_by_compression(spot, photons, compression_constant, level),
                 *(lost_above(spot, photons, ceiling) for ceiling in ceilings),
             )
 

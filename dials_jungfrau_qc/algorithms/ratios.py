@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def ratio_of_sums(
     if not sum_x > 0:
         raise ValueError("the intensities of the reference add up to nothing")
     ratio = sum_y / sum_x
-    samples = bootstrap_sums(np.stack([x[used], y[used]]), unit[used], rng, n_bootstrap)
+    samples = bootstrap_sums([x[used], y[used]], unit[used], rng, n_bootstrap)
     ratios = samples[1] / samples[0]
     low, high = np.quantile(ratios, (0.1585, 0.8415))
     bias = (
@@ -128,7 +129,9 @@ def choose_cut(
         One of CUTS.
     """
     # How many of the cuts each pair passes, and from that the sums above each of them
-    passed = np.searchsorted(CUTS[::-1], significance)
+    passed = np.zeros(len(x), dtype=np.intp)
+    for cut in CUTS:
+        passed += significance > cut
     residual = variance_y + nominal**2 * variance_x
     residual, total = (
         np.cumsum(np.bincount(passed, values, len(CUTS) + 1)[:0:-1])
@@ -175,7 +178,10 @@ def selection_bias(
 
 
 def bootstrap_sums(
-    columns: np.ndarray, unit: np.ndarray, rng: np.random.Generator, n_bootstrap: int
+    columns: Sequence[np.ndarray],
+    unit: np.ndarray,
+    rng: np.random.Generator,
+    n_bootstrap: int,
 ) -> np.ndarray:
     """Sums of columns over resampled units.
 
@@ -183,7 +189,7 @@ def bootstrap_sums(
     leaves the variance of the sums as it is and needs one product of matrices.
 
     Args:
-        columns: Shape (c, n).
+        columns: c of them, each of shape (n,).
         unit: Shape (n,).
         rng: Source of the resampling.
         n_bootstrap: Number of resamplings.
@@ -300,13 +306,15 @@ def all_pairs(
             pairs.append((i, j))
             totals.append((x[used].sum(), y[used].sum()))
             for values in (x, y):
-                column = np.zeros(len(series.d))
-                column[both] = np.where(used, values, 0)
+                column = np.where(used, values, 0)
+                if not isinstance(both, slice):
+                    column, values = np.zeros(len(series.d)), column
+                    column[both] = values
                 columns.append(column)
     if not pairs:
         raise ValueError("no two sweeps have reflections in common")
     pairs, totals = np.array(pairs), np.array(totals)
-    samples = bootstrap_sums(np.array(columns), series.unit, rng, n_bootstrap)
+    samples = bootstrap_sums(columns, series.unit, rng, n_bootstrap)
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = np.log(samples[1::2] / samples[::2])
     resampled = resampled[:, np.isfinite(resampled).all(axis=0)]

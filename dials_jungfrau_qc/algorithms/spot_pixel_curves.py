@@ -223,18 +223,27 @@ def lost_above(spot: SpotShares, photons: np.ndarray, ceiling: float) -> np.ndar
 
 
 def lost_by_compression(
-    spot: SpotShares, photons: np.ndarray, constant: float
+    spot: SpotShares, photons: np.ndarray, constant: float, background: float = 0.0
 ) -> np.ndarray:
     """Share of the photons lost where q photons are seen as q / (1 + q / constant).
+
+    For a Poissonian number of mean m that is m^2 / (c + m), to second order in its
+    fluctuations plus m c^2 / (c + m)^3. Of what a pixel with background loses, the
+    background loses by itself what is lost around the spot as well.
 
     Args:
         spot: The shares.
         photons: Expected photons of the spot, shape (m,).
         constant: Photons.
+        background: Photons a pixel and image.
     """
-    mean = photons[:, None, None] * spot.shares
-    lost = spot.shares * (mean / (constant + mean))
-    return (lost * spot.weight).sum(axis=(1, 2))
+
+    def lost(mean: np.ndarray | float) -> np.ndarray | float:
+        rest = constant / (constant + mean)
+        return mean / constant * rest * (mean + rest**2)
+
+    own = lost(photons[:, None, None] * spot.shares + background) - lost(background)
+    return (own * spot.weight).sum(axis=(1, 2)) / photons
 
 
 class SpotCurves:

@@ -206,8 +206,8 @@ class _Columns:
         if not 0 <= panel.min() <= panel.max() < n_panels:
             raise InputError(
                 f"{self._table.path}: experiment {index} has reflections on panel "
-                f"{panel.max()} and its detector has {n_panels} "
-                f"panel{'s' * (n_panels > 1)}"
+                f"{panel.max()}, and its detector has {n_panels}: give the .expt that was "
+                "written with the reflections"
             )
         return IntegratedSweep(
             id=number,

@@ -12,9 +12,11 @@ from dials_jungfrau_qc.algorithms.linearity import analyse
 from dials_jungfrau_qc.algorithms.linearity_groups import group_reflections
 from dials_jungfrau_qc.algorithms.ratios import all_pairs, ratio_of_sums, york_slope
 from dials_jungfrau_qc.algorithms.spot_pixel_curves import (
+    SpotCurves,
     fit_weights,
     in_second_gain,
     lost_by_compression,
+    peak_shares,
     spot_shares,
     switch_at,
 )
@@ -119,6 +121,15 @@ def test_faults_are_named_and_measured(faults, term, true, tolerance, cause):
     assert all(r.verdict.linear is not detector for r in results)
 
 
+def test_an_offset_beside_a_low_reference_is_in_photons():
+    """The beam that intensities are pooled with is not that of the fit."""
+    faults = {"spots": {"scale": 4000.0, "background_bias": 0.02}}
+    results = [found(seed, reference_scale=0.8, **faults) for seed in range(6)]
+
+    values = [r.model.terms["additive_offset"].value for r in results]
+    assert abs(np.mean(values) - 2.94) < 0.2
+
+
 def test_compression_is_no_gain_stage_fault():
     for seed in range(3):
         verdict = found(seed, detector={"compression": 3000.0}).verdict
@@ -143,10 +154,21 @@ def test_curves_agree_with_counted_photons():
     assert phi[0] == pytest.approx(expected_q, rel=0.03)
 
 
-def test_compression_curve():
-    spot = spot_shares(0.8, 0.4)
-    lost = lost_by_compression(spot, np.array([1.0]), 1e5)[0]
-    assert lost == pytest.approx(spot.mean / 1e5, rel=0.02)
+def test_compression_agrees_with_counted_photons():
+    rng = np.random.default_rng(0)
+    spot, constant, background = spot_shares(0.8, 0.4), 300.0, 3.0
+    for total in (30.0, 2000.0):
+        signal = total * np.repeat(spot.shares[None], 4000, axis=0)
+        photons = rng.poisson(signal + background)
+        lost = photons - photons / (1 + photons / constant)
+        empty = rng.poisson(background, 10**6)
+        lost_there = empty - empty / (1 + empty / constant)
+        expected = (spot.weight * (lost - lost_there.mean())).sum(axis=(1, 2)) / total
+        error = expected.std() / np.sqrt(len(expected))
+
+        found = lost_by_compression(spot, np.array([total]), constant, background)[0]
+
+        assert found == pytest.approx(expected.mean(), abs=4 * error, rel=0.01)
 
 
 @pytest.mark.parametrize("total", [150.0, 2000.0])
@@ -181,6 +203,78 @@ def test_offset_beside_saturation_is_no_gain_error():
         assert offset.error < 0.3
         assert not result.model.terms["g1_gain"].supported
         assert not result.model.terms["compression"].supported
+
+
+# A third gain that does not end where these reflections are
+NO_END = (41.0, -1.439, -0.03)
+
+
+def test_saturation_of_a_few_reflections():
+    simulated = simulate(1, 3000, T, spots={"scale": 8000.0}, detector={"gain": NO_END})
+    series = as_series(simulated)
+    share = peak_shares(series.sigma_pixels, series.sigma_images)
+    # The brightest are made so bright that eight of them pass the ceiling
+    peak = series.intensity[-1] * share
+    some = np.argsort(peak)[-100:]
+    factor = 1.1 * SWITCH.ceiling / peak[some[-8]]
+    series.intensity[:, some] *= factor
+    series.variance[:, some] *= factor**2
+    excess = np.maximum(series.intensity[-1] * share - SWITCH.ceiling, 0)
+    assert 8 <= np.count_nonzero(excess) < 16
+    assert analyse(series, SWITCH).verdict.causes == ()
+    series.intensity[-1] -= excess
+
+    result = analyse(series, SWITCH)
+
+    assert result.verdict.causes == ("saturation or compression",)
+    saturation = result.model.terms["saturation"]
+    assert saturation.value > 5 * saturation.error
+    assert not result.model.terms["compression"].supported
+
+
+def test_one_bright_accident_is_no_saturation():
+    simulated = simulate(
+        1, 3000, T, spots={"scale": 30000.0}, detector={"gain": NO_END}
+    )
+    series = as_series(simulated)
+    strongest = int(np.argmax(series.intensity[-1]))
+    series.intensity[-1, strongest] *= 0.7
+
+    assert analyse(series, SWITCH).verdict.causes == ()
+
+
+def test_an_accident_does_not_take_its_neighbours_with_it():
+    simulated = simulate(
+        0, 3000, T, spots={"scale": 60000.0}, detector={"gain": NO_END}
+    )
+    series = as_series(simulated)
+    before = group_reflections(series, series.transmission).n_outliers
+    accidents = np.argsort(series.intensity[-1])[-1000::33]
+    for i, reflection in enumerate(accidents):
+        series.intensity[i % 3, reflection] *= 3.0 if i % 2 else 0.2
+
+    groups = group_reflections(series, series.transmission)
+
+    assert not np.isin(accidents, groups.rows).any()
+    assert groups.n_outliers <= before + len(accidents) + 2
+
+
+def test_curves_of_reflections_are_those_of_their_shapes():
+    rng = np.random.default_rng(0)
+    sigma_pixels, sigma_images = rng.uniform(0.5, 1.5, 500), rng.uniform(0.3, 2, 500)
+    photons = 10 ** rng.uniform(-1, 5, 500)
+    curves = SpotCurves(sigma_pixels, sigma_images)
+
+    def functions(spot, n):
+        return np.log(n) * spot.peak, np.sqrt(n) + spot.mean
+
+    found = curves.evaluate(photons, functions)
+
+    for reflection in range(0, 500, 25):
+        spot = curves.spots[curves.label[reflection]]
+        expected = functions(spot, max(photons[reflection], 1.0))
+        for values, value in zip(found, expected):
+            assert values[reflection] == pytest.approx(value, rel=0.01, abs=0.01)
 
 
 def test_a_stuck_pixel_is_found_in_a_group_of_its_own():

@@ -5,6 +5,7 @@ import pytest
 
 from dials_jungfrau_qc.algorithms.change_of_basis import change_of_basis
 from dials_jungfrau_qc.algorithms.matching import Predictions, match_predictions
+from dials_jungfrau_qc.algorithms.symmetry_matching import unique_keys
 
 
 def predictions(n=200, seed=0, turns=1):
@@ -93,3 +94,20 @@ def test_change_of_basis():
 def test_lattices_that_do_not_coincide(wrong):
     with pytest.raises(ValueError, match="do not lie on each other"):
         change_of_basis(np.eye(3), wrong)
+
+
+def test_symmetry_mates_share_a_key_and_others_do_not():
+    # 4/m about l
+    turn = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    group = [np.linalg.matrix_power(turn, i) for i in range(4)]
+    operators = np.array([*group, *(-g for g in group)])
+    hkl = np.array(
+        [(h, k, l) for h in range(-4, 5) for k in range(-4, 5) for l in (-2, 0, 3)]
+    )
+
+    keys = unique_keys(hkl, operators, 4)
+
+    mates = {frozenset(tuple(h @ g) for g in operators) for h in hkl}
+    assert len(np.unique(keys)) == len(mates)
+    for operator in operators:
+        assert np.array_equal(unique_keys(hkl @ operator, operators, 4), keys)

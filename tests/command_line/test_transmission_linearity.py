@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from integrated_files import SUM_ONLY, simulate, table, write_series
 
+from dxtbx.model.experiment_list import ExperimentList
+
 from dials.array_family import flex
 from dials_jungfrau_qc.command_line import transmission_linearity
 from dials_jungfrau_qc.io.output import OutputFiles
@@ -21,12 +23,14 @@ def run(*args: str) -> dict:
 
 
 def refused(*args: str) -> str:
+    """The line that a run ends with, which must leave nothing but its log."""
+    before = {path.name for path in Path(".").iterdir()}
     with pytest.raises(SystemExit) as e:
         transmission_linearity.run([*args])
     message = str(e.value)
-    assert "\n" not in message.strip() or message.startswith("Usage")
-    assert not list(Path(".").glob("*.part"))
-    assert not Path("dials.transmission_linearity.json").exists()
+    assert message and "\n" not in message.strip()
+    new = {path.name for path in Path(".").iterdir()} - before
+    assert new <= {"dials.transmission_linearity.log"}
     return message
 
 
@@ -251,6 +255,7 @@ def test_reflections_selected_beforehand_are_found_out(in_tmp_path):
         (("transmission=0.1,0.3",), "2 values for 3 experiments"),
         (("transmission=0.1,0.3,1.5",), "above 0 and up to 1"),
         (("transmission=0.1,0.3,x",), "is no number"),
+        (("transmission=0.1,nan,1",), "above 0 and up to 1"),
         (("transmission=7:0.1",), "there is no experiment 7"),
         (("transmission=0.1,0.3,1", "reference=3"), "there is no experiment 3"),
         (("transmission=0.1,0.3,1", "order=0,1"), "every experiment from 0 to 2"),
@@ -311,13 +316,128 @@ def test_no_common_reflections(in_tmp_path, null):
     assert "no common reflections" in message and "2 pixels apart" in message
 
 
-def test_not_integrated(in_tmp_path, null):
+def edited(folder: Path, simulated, edit) -> list[str]:
+    """Files of a series whose reflection table is changed in place."""
+    files = write_series(folder, simulated)
+    reflections = flex.reflection_table.from_file("integrated.refl")
+    edit(reflections)
+    reflections.as_file("integrated.refl")
+    return files
+
+
+def setting(name: str, value: float, rows: slice = slice(None)):
+    """An edit that sets a column, or some of its rows, to one value."""
+
+    def edit(reflections):
+        column = reflections[name]
+        values = np.array(column, dtype=float)
+        values[rows] = value
+        if isinstance(column, flex.vec3_double):
+            parts = [flex.double(np.ascontiguousarray(part)) for part in values.T]
+            reflections[name] = flex.vec3_double(*parts)
+        elif isinstance(column, flex.size_t):
+            reflections[name] = flex.size_t(values.astype(int).tolist())
+        else:
+            reflections[name] = flex.double(values)
+
+    return edit
+
+
+def without(name: str):
+    def edit(reflections):
+        del reflections[name]
+
+    return edit
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (setting("flags", 4), "none of the 4500 reflections is integrated"),
+        (
+            setting("intensity.prf.value", NAN),
+            "no usable reflection among 1500 (1500 not",
+        ),
+        (
+            setting("xyzcal.px", NAN),
+            "no usable reflection among 1500 (1500 not finite)",
+        ),
+        (setting("intensity.prf.variance", 0), "1500 with a variance of 0 or less"),
+        (setting("intensity.prf.variance", -5), "1500 with a variance of 0 or less"),
+        (setting("partiality", NAN), "1500 partial"),
+        (setting("intensity.prf.value", -5), "add up to nothing"),
+        (setting("panel", 3), "reflections on panel 3, and its detector has 1"),
+        (without("xyzcal.px"), "no column 'xyzcal.px'"),
+        (without("flags"), "there are no integrated intensities here"),
+        (without("intensity.sum.value"), "run dials.integrate first"),
+    ],
+)
+def test_reflections_that_cannot_be_used(in_tmp_path, null, edit, words):
+    message = refused(*edited(in_tmp_path, null, edit))
+
+    assert words in message
+    assert message.startswith("integrated.refl: ") or words == "add up to nothing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    "xyzcal.px xyzobs.px.value d background.mean zeta intensity.prf.value".split(),
+)
+def test_some_numbers_that_are_none(in_tmp_path, null, name, recwarn):
+    result = run(*edited(in_tmp_path, null, setting(name, NAN, slice(0, 100))))
+
+    sweep = result["sweeps"][0]
+    assert abs(sweep["ratio"] - 0.1) <= 4 * sweep["ratio_error"]
+    lost = 100 if name in ("xyzcal.px", "intensity.prf.value") else 0
+    assert sweep["n_rejected"]["not finite"] == lost
+    assert sweep["n_matched"] >= 1450 - lost
+    assert result["linearity"]["linear"] is True
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_resolutions_that_are_missing_are_worked_out(in_tmp_path, null):
     files = write_series(in_tmp_path, null)
     reflections = flex.reflection_table.from_file("integrated.refl")
-    reflections["flags"] = flex.size_t(len(reflections), 4)
-    reflections.as_file("integrated.refl")
+    experiments = ExperimentList.from_file("integrated.expt", check_format=False)
+    cell = experiments[0].crystal.get_unit_cell()
+    expected = [cell.d(h) for h in reflections["miller_index"][:1500]]
+    for edit in (without("d"), setting("d", 0)):
+        run(*edited(in_tmp_path, null, edit))
+        d = np.loadtxt("matched0.dat")[:, 9]
+        assert np.sort(d) == pytest.approx(np.sort(expected), abs=2e-4)
+    assert len(files) == 2
 
-    assert "integrated" in refused(*files)
+
+def test_reflections_of_sweeps_may_lie_in_any_order(in_tmp_path, null):
+    result = run(*write_series(in_tmp_path, null))
+    mixed = flex.reflection_table.from_file("integrated.refl")
+    order = np.random.default_rng(0).permutation(len(mixed)).tolist()
+    mixed.select(flex.size_t(order)).as_file("integrated.refl")
+
+    again = run("integrated.refl", "integrated.expt")
+
+    for one, other in zip(result["sweeps"], again["sweeps"]):
+        assert other["n_matched"] == one["n_matched"]
+        assert other["york_ratio"] == pytest.approx(one["york_ratio"], rel=1e-9)
+        assert other["mean_of_ratios"] == pytest.approx(one["mean_of_ratios"], rel=1e-9)
+
+
+@pytest.mark.parametrize("intensity", ["profile", "sum"])
+def test_saturation_and_what_holds_below_it(in_tmp_path, intensity):
+    simulated = simulate(seed=4, n=4000, spots={"scale": 60000.0})
+
+    result = run(*write_series(in_tmp_path, simulated), f"intensity={intensity}")
+
+    assert result["linearity"]["causes"] == ["saturation or compression"]
+    assert result["linearity"]["linear"] is False
+    bound = result["linearity"]["bound"]
+    assert 0 < bound < 0.1
+    sentence = f"it saturates; below saturation it is linear within {100 * bound:.2g} %"
+    assert f"The detector is not linear: {sentence} (95 %) up to" in result["verdict"]
+    assert result["linearity"]["highest_peak"] < 5300
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -373,9 +493,11 @@ def test_nothing_is_left_half_written(in_tmp_path, null, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(OutputFiles, "write_json", fail)
+    before = {path.name for path in in_tmp_path.iterdir()}
     with pytest.raises(OSError):
         transmission_linearity.run([*files])
-    assert not list(in_tmp_path.glob("pair*")) + list(in_tmp_path.glob(".*part"))
+    new = {path.name for path in in_tmp_path.iterdir()} - before
+    assert new == {"dials.transmission_linearity.log"}
 
 
 def test_real_sweeps_in_different_orientations(in_tmp_path, real_data):

@@ -63,6 +63,10 @@ def test_table_written_by_dials_is_read_as_dials_reads_it(tmp_path):
     np.testing.assert_array_equal(
         table.read("xyzobs.px.value"), np.array(reference["xyzobs.px.value"])
     )
+    whole = table.read("xyzobs.px.value")
+    np.testing.assert_array_equal(table.read("xyzobs.px.value", 20, 70), whole[20:70])
+    np.testing.assert_array_equal(table.read("flags", 190), table.read("flags")[190:])
+    assert table.read("id", 70, 70).shape == (0,)
     found = read_boxes(path)
     for row, shoebox in enumerate(reference["shoebox"]):
         assert found[row][0].tolist() == list(shoebox.data)
@@ -151,6 +155,7 @@ def test_hdf5(tmp_path):
     table = open_reflection_file(path)
     assert table.identifiers == {0: "a"}
     assert table.read("flags").tolist() == [36] * 25
+    assert table.read("flags", 3, 10).tolist() == [36] * 7
     table.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dials_jungfrau_qc.io.reflection_hdf5.BLOCK_BYTES", 400)

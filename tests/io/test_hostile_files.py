@@ -6,6 +6,7 @@ import gzip
 import importlib
 import json
 import pickle
+import shutil
 import zlib
 
 import h5py
@@ -38,9 +39,11 @@ def sweep(in_tmp_path):
     """An experiment list of two images, and a way to change its content."""
     frames = np.random.default_rng(0).poisson(2.0, (2, *SHAPE)).astype(np.int32)
     write_nxmx(in_tmp_path / "x.nxs", frames)
-    experiments = ExperimentListFactory.from_filenames([str(in_tmp_path / "x.nxs")])
+    # Of a copy: dxtbx may keep the file open, and then nobody can damage it
+    copy = shutil.copy(in_tmp_path / "x.nxs", in_tmp_path / "copy.nxs")
     path = in_tmp_path / "x.expt"
-    experiments.as_file(str(path))
+    ExperimentListFactory.from_filenames([str(copy)]).as_file(str(path))
+    path.write_text(path.read_text().replace("copy.nxs", "x.nxs"))
 
     def change(edit):
         tree = json.loads(path.read_text())

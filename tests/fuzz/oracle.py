@@ -66,8 +66,12 @@ def _from_hdf5(path: Path):
     with h5py.File(path, "r") as file:
         steps = file["dials"]
         (table,) = steps[list(steps)[-1]].values()
-        flags, ids = table["flags"][()], table["id"][()]
         shoebox = table["shoebox"]
+        # As in msgpack, what is missing is 0
+        nothing = np.zeros(len(shoebox["bbox"]), np.int64)
+        flags, ids = (
+            table[name][()] if name in table else nothing for name in ("flags", "id")
+        )
         sides = np.diff(shoebox["bbox"][()].astype(int).reshape(-1, 3, 2))[..., 0]
         data, mask = shoebox["shoebox_data"][()], shoebox["shoebox_mask"][()]
     ends = np.cumsum(sides.prod(axis=1))

@@ -40,7 +40,7 @@ def shoebox_record(
     background: np.ndarray | None,
     version: int,
 ) -> bytes:
-    head = struct.pack("<I6i", panel, *bbox)
+    head = struct.pack("<I6i", panel % (1 << 32), *bbox)
     if data is None:
         return head + b"\x00"
     mask_type = {1: "<i4", 2: "u1"}[version]

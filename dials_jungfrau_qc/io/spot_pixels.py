@@ -207,9 +207,12 @@ def _ids_and_panels(
         else np.zeros(len(rows), int)
     )
     n_panels = np.array([len(experiment.panel_names) for experiment in experiments])
-    if (ids >= len(experiments)).any() or (panels >= n_panels[ids]).any():
+    # Unsigned in the file, so that the largest are negative here
+    absurd = (panels < 0).any()
+    if absurd or (ids >= len(experiments)).any() or (panels >= n_panels[ids]).any():
+        highest = int(panels.astype(np.uint64).max())
         raise InputError(
-            f"{table.path}: reflections lie on panel {int(panels.max())}, which the "
+            f"{table.path}: reflections lie on panel {highest}, which the "
             "detector of their experiment does not have: give the .expt that was written "
             "with this file"
         )

@@ -202,15 +202,25 @@ def _rotations(group) -> np.ndarray:
 
 
 def _lattice_rotations(experiment: SweepExperiment) -> list[np.ndarray]:
-    """Proper rotations that lay the lattice on itself, in the experiment's setting."""
+    """Proper rotations that lay the lattice on itself, in the experiment's setting.
+
+    Raises:
+        InputError: The cell and the space group do not go together.
+    """
     from cctbx import crystal, sgtbx
 
-    symmetry = crystal.symmetry(
-        unit_cell=experiment.crystal.get_unit_cell(),
-        space_group=experiment.crystal.get_space_group(),
-    )
-    to_niggli = symmetry.change_of_basis_op_to_niggli_cell()
-    cell = symmetry.change_basis(to_niggli).unit_cell()
+    try:
+        symmetry = crystal.symmetry(
+            unit_cell=experiment.crystal.get_unit_cell(),
+            space_group=experiment.crystal.get_space_group(),
+        )
+        to_niggli = symmetry.change_of_basis_op_to_niggli_cell()
+        cell = symmetry.change_basis(to_niggli).unit_cell()
+    except (AssertionError, RuntimeError) as e:
+        raise InputError(
+            f"experiment {experiment.identifier or experiment.template}: the cell does not "
+            f"go with the space group: {cell_text(experiment)}"
+        ) from e
     group = sgtbx.lattice_symmetry.group(cell, max_delta=_LATTICE_TOLERANCE)
     group = group.change_basis(to_niggli.inverse())
     return [m for m in _rotations(group) if round(np.linalg.det(m)) == 1]

@@ -285,6 +285,17 @@ def test_different_crystals(in_tmp_path, null):
     assert "90.00" in message and "78.00" in message
 
 
+def test_cells_that_do_not_go_with_the_space_group(in_tmp_path, null):
+    files = write_series(in_tmp_path, null)
+    tree = json.loads((in_tmp_path / "integrated.expt").read_text())
+    for crystal in tree["crystal"]:
+        crystal["real_space_a"] = [1.3 * x for x in crystal["real_space_a"]]
+    (in_tmp_path / "integrated.expt").write_text(json.dumps(tree))
+
+    message = refused(*files, "match=symmetry")
+    assert "the cell does not go with the space group: 101.40, 78.00" in message
+
+
 def test_different_orientations(in_tmp_path, null):
     files = write_series(in_tmp_path, null, tilt=[10.0, 0.0, 0.0])
 

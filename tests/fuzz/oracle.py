@@ -56,6 +56,8 @@ def _count(flags, ids, boxes) -> Counter:
             break
     counts: Counter = Counter()
     for row in rows:
+        if boxes[row] is None:
+            raise NotATable(f"the shoebox of row {row} is damaged")
         data, mask = boxes[row]
         values = data[(mask & FOREGROUND) != 0]
         counts.update((int(ids[row]), float(v)) for v in values[np.isfinite(values)])
@@ -66,8 +68,12 @@ def _from_hdf5(path: Path):
     with h5py.File(path, "r") as file:
         steps = file["dials"]
         (table,) = steps[list(steps)[-1]].values()
-        flags, ids = table["flags"][()], table["id"][()]
         shoebox = table["shoebox"]
+        # As in msgpack, what is missing is 0
+        nothing = np.zeros(len(shoebox["bbox"]), np.int64)
+        flags, ids = (
+            table[name][()] if name in table else nothing for name in ("flags", "id")
+        )
         sides = np.diff(shoebox["bbox"][()].astype(int).reshape(-1, 3, 2))[..., 0]
         data, mask = shoebox["shoebox_data"][()], shoebox["shoebox_mask"][()]
     ends = np.cumsum(sides.prod(axis=1))
@@ -153,33 +159,51 @@ def _from_msgpack(content: bytes):
 
 
 def _shoeboxes(stream: _Stream, n: int, bbox: np.ndarray | None) -> list:
-    """Record by record; flattened if they do not add up otherwise."""
+    """Where the column of bounding boxes says; else record by record."""
     error = None
-    for flat in (False, True):
+    flag = stream.content[28] if len(stream.content) > 28 else 0
+    # Flattened if they do not add up otherwise
+    attempts = [(bbox, flat) for flat in (False, True)] if bbox is not None else []
+    for boxes, flat in [*attempts, (None, False), (None, True)]:
         stream.at = 0
         try:
-            boxes = [_record(stream, flat) for _ in range(n)]
+            if boxes is None:
+                found = [_record(stream, flat) for _ in range(n)]
+            else:
+                found = [_record(stream, flat, box, flag) for box in boxes]
             if stream.at != len(stream.content):
                 raise NotATable("the shoeboxes do not add up")
-            return boxes
+            return found
         except NotATable as e:
             error = e
     raise error
 
 
-def _record(stream: _Stream, flat: bool) -> tuple[np.ndarray, np.ndarray]:
-    _, x0, x1, y0, y1, z0, z1 = struct.unpack("<I6i", stream.take(28))
+def _size(box, flat: bool) -> int:
+    x0, x1, y0, y1, z0, z1 = map(int, box)
+    return (x1 - x0) * (y1 - y0) * (1 if flat else z1 - z0)
+
+
+def _record(
+    stream: _Stream, flat: bool, box: np.ndarray | None = None, usual: int = 0
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A shoebox; None if it is not as long as its column of boxes says."""
+    _, *own = struct.unpack("<I6i", stream.take(28))
     flag = stream.take(1)[0]
-    if flag not in (0, 1, 2):
+    sound = flag in (0, 1, 2)
+    if box is not None:
+        sound &= flag == usual and (not flag or _size(own, flat) == _size(box, flat))
+        flag, own = usual, box
+    elif not sound:
         raise NotATable(f"flag {flag}")
-    size = (x1 - x0) * (y1 - y0) * (1 if flat else z1 - z0) if flag else 0
+    size = _size(own, flat) if flag else 0
     if size < 0:
         raise NotATable("negative size")
     data = np.frombuffer(stream.take(4 * size), "<f4")
     kind = "<i4" if flag == 1 else "u1"
     mask = np.frombuffer(stream.take(size * np.dtype(kind).itemsize), kind)
     stream.take(4 * size)
-    return data, mask
+    return (data, mask) if sound else None
 
 
 def wrong_histogram(folder: Path, refl: Path) -> str:

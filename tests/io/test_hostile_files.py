@@ -6,11 +6,13 @@ import gzip
 import importlib
 import json
 import pickle
+import shutil
 import zlib
 
 import h5py
 import numpy as np
 import pytest
+from expt_files import earlier_list, write_list
 from fuzz.corpus import CANARY, Harm, write_hdf5_table
 from integrated_files import simulate, write_series
 from nxmx_files import geometry_of, write_nxmx
@@ -38,9 +40,11 @@ def sweep(in_tmp_path):
     """An experiment list of two images, and a way to change its content."""
     frames = np.random.default_rng(0).poisson(2.0, (2, *SHAPE)).astype(np.int32)
     write_nxmx(in_tmp_path / "x.nxs", frames)
-    experiments = ExperimentListFactory.from_filenames([str(in_tmp_path / "x.nxs")])
+    # Of a copy: dxtbx may keep the file open, and then nobody can damage it
+    copy = shutil.copy(in_tmp_path / "x.nxs", in_tmp_path / "copy.nxs")
     path = in_tmp_path / "x.expt"
-    experiments.as_file(str(path))
+    ExperimentListFactory.from_filenames([str(copy)]).as_file(str(path))
+    path.write_text(path.read_text().replace("copy.nxs", "x.nxs"))
 
     def change(edit):
         tree = json.loads(path.read_text())
@@ -364,6 +368,18 @@ def test_programs_refuse_hostile_reflections(
     assert words in message and "hostile.refl" in message
     left = {path.name for path in in_tmp_path.iterdir()} - before
     assert left <= {f"dials.{program}.log"}
+
+
+@pytest.mark.parametrize("panel", [1, 2**63, 2**64 - 1])
+def test_panels_that_no_detector_has(in_tmp_path, panel):
+    """The largest numbers are negative to whoever takes them for signed ones."""
+    expt = write_list(in_tmp_path / "x.expt", earlier_list())
+    boxes = random_boxes(3)
+    (in_tmp_path / "x.refl").write_bytes(table_bytes(boxes, panels=[0, panel, 0]))
+
+    message = refused("pixel_histogram", "x.refl", expt.name)
+
+    assert f"reflections lie on panel {panel}, which the detector" in message
 
 
 @pytest.mark.parametrize("program", ["pixel_histogram", "find_bad_pixels"])

@@ -253,6 +253,14 @@ def test_signal_while_files_get_their_names(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def mounted(*arguments) -> bool:
+    """Mount something, where this user can and there is a program for it."""
+    if os.getuid() or not shutil.which("mount"):
+        return False
+    command = ["mount", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 def elsewhere(name, folder):
     """The command line of a program with its output in another folder."""
     arguments = [a for a in EVERY[name] if not a.startswith("output.directory")]
@@ -273,13 +281,7 @@ def elsewhere(name, folder):
 def test_full_disk(here, name, size, more):
     disk = here / "disk"
     disk.mkdir()
-    if (
-        os.getuid()
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
-            capture_output=True,
-        ).returncode
-    ):
+    if not mounted("-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk):
         pytest.skip("only root can make a small disk")
     try:
         process = start([*elsewhere(name, "disk"), *more], here)
@@ -300,10 +302,8 @@ def test_folder_that_cannot_be_written(here, name):
     folder.mkdir(mode=0o555)
     if not os.getuid():
         # Root may write everywhere but to a disk that is mounted so
-        for options in (["--bind", str(folder)], ["-o", "remount,ro,bind"]):
-            if subprocess.run(
-                ["mount", *options, str(folder)], capture_output=True
-            ).returncode:
+        for options in (["--bind", folder], ["-o", "remount,ro,bind"]):
+            if not mounted(*options, folder):
                 pytest.skip("a folder cannot be mounted read-only here")
     try:
         process = start(elsewhere(name, "locked"), here)

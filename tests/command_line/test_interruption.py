@@ -281,17 +281,18 @@ def test_signal_while_files_get_their_names(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def mounted(*arguments) -> bool:
+    """Mount something, where this user can and there is a program for it."""
+    if os.getuid() or not shutil.which("mount"):
+        return False
+    command = ["mount", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 def elsewhere(name, folder):
     """The command line of a program with its output in another folder."""
     arguments = [a for a in EVERY[name] if not a.startswith("output.directory")]
     return [*arguments, f"output.directory={folder}/series"]
-
-
-def mounted(*options):
-    """Whether this process may mount, and has."""
-    if os.getuid() or not shutil.which("mount"):
-        return False
-    return subprocess.run(["mount", *options], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(

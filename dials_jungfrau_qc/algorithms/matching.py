@@ -88,7 +88,7 @@ def match_predictions(
     starts[1:] = (key[1:] != key[:-1]) | (np.diff(angle) > angle_tolerance)
     cluster = np.cumsum(starts) - 1
     del key, angle
-    sweep = np.repeat(np.arange(n_sweeps, dtype=np.int8), sizes)[order]
+    sweep = np.repeat(np.arange(n_sweeps, dtype=np.int32), sizes)[order]
     row = order - (np.cumsum(sizes) - sizes)[sweep]
 
     n_clusters = int(cluster[-1]) + 1

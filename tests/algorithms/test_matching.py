@@ -77,6 +77,13 @@ def test_three_sweeps_match_without_the_reference():
     assert (matches.rows[0] >= 0).sum() == 100
 
 
+def test_hundreds_of_sweeps():
+    one = predictions(n=50)
+    matches = match_predictions([one] * 300, 0, 0.4)
+    assert np.array_equal(matches.rows, np.tile(matches.rows[0], (300, 1)))
+    assert matches.rows.shape == (300, 50)
+
+
 def test_change_of_basis():
     a = np.array([[0.01, 0.002, 0], [0, 0.012, 0.001], [0.003, 0, 0.02]])
     change = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])

@@ -74,6 +74,9 @@ def test_chunks_are_unpacked_as_by_hdf5(tmp_path, kind, shape, dtype):
     ],
 )
 def test_what_only_hdf5_can_unpack(tmp_path, kind):
+    number = kind["compression"]
+    if isinstance(number, int) and not h5py.h5z.filter_avail(number):
+        pytest.skip("this HDF5 does not have the filter")
     data, _ = written(tmp_path / "x.h5", frame_of((64, 129), "<i4"), **kind)
 
     assert unpacker(data) is None

@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--reflections", type=int, default=12000)
-    parser.add_argument("cases", nargs="*", help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", help=", ".join(CASES).replace("%", "%%"))
     options = parser.parse_args()
     for name in options.cases or CASES:
         case = CASES[name]

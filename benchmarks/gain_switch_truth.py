@@ -10,7 +10,8 @@ Long runs can be split: `--save part.json` keeps the rows, `--load *.json` print
 
 Columns: calls in %; then over the calls the median bias of J, its rms and the median of the
 stated error, how often the 68 % interval holds J, the median error of the position and its
-rms, and how often the sign is right; then over the rest the median bound and how often it holds.
+rms, and how often the sign is right; then over the rest the median bound and how often it holds
+where it applies, which is to positions from the last column on.
 """
 
 from __future__ import annotations
@@ -167,7 +168,14 @@ def _line(rows: list[Row]) -> str:
     rest = [row for row in rows if not row.called]
     if rest:
         bounds = np.array([row.bound for row in rest])
-        text += f" {np.median(bounds):6.2f} {100 * np.mean(bounds >= abs(area or 0.0)):5.0f}"
+        text += f" {np.median(bounds):6.2f}"
+        # A bound says nothing of a switch that would be nearer to the low end
+        applies = np.array([row.bound_from <= POSITION[row.spread] for row in rest])
+        if not area or applies.any():
+            held = bounds[applies | (not area)] >= abs(area or 0.0)
+            text += f" {100 * np.mean(held):5.0f}"
+        else:
+            text += "     -"
     else:
         text += " " * 13
     return text + f" {np.median([row.bound_from for row in rows]):6.1f}"

@@ -44,7 +44,8 @@ PHIL = (
 
     panels = *single module
       .type = choice
-      .help = "One panel for the whole image, or one a module."
+      .help = "One panel for the whole image, or one a module, which DIALS 3.12 cannot "
+              "import where modules lie side by side (jungfrau_4m, jungfrau_9m)."
 
     transmission = 0.064 0.127 0.253 0.503 1.0
       .type = floats

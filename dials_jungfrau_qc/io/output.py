@@ -103,18 +103,18 @@ def write_in_turn(
     Raises:
         InputError: A file cannot be written.
     """
-    with contextlib.ExitStack() as stack:
-        path = None
-        try:
+    path = None
+    try:
+        with contextlib.ExitStack() as stack:
             files = {}
             for key, path in paths.items():
                 files[key] = stack.enter_context(path.open("wb"))
             for key, piece in content:
                 path = paths[key]
                 files[key].write(piece)
-            stack.close()
-        except OSError as e:
-            raise InputError(f"{path}: cannot be written: {e.strerror}") from e
+    # Where the disk is full, closing a file fails once more
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written: {e.strerror}") from e
 
 
 @contextlib.contextmanager

@@ -165,7 +165,8 @@ def _process_pool(
         yield executor
     except BaseException as e:
         for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
+            # SIGTERM would be lost on one that Python is just forking
+            worker.kill()
         if isinstance(e, BrokenExecutor):
             raise InputError(died) from e
         raise

@@ -247,11 +247,14 @@ def test_workers_are_ended_whatever_they_are_at():
 
 
 def test_worker_that_is_stopped_before_it_has_begun(capfd):
+    begun, begin = os.pipe()
     with stoppable():
         worker = os.fork()
         if not worker:
+            os.write(begin, b".")
             time.sleep(60)
             os._exit(0)
+        assert os.read(begun, 1) == b"."
         os.kill(worker, signal.SIGTERM)
         _, status = os.waitpid(worker, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM

@@ -47,6 +47,8 @@ EDGE_SCATTER = 1.4
 MIN_FRAMES_BLOCKS = 24
 # Least frames for what is constant or always there
 MIN_FRAMES = 10
+# Of 16 photons none arrives with a probability of 1e-7, 0.1 false alarms a megapixel
+DEAD_PHOTONS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,10 +295,10 @@ def _skipped(n: int, rates: np.ndarray) -> tuple[str, ...]:
         )
     rates = rates[np.isfinite(rates)]
     photons = n * float(np.median(rates)) if rates.size else 0.0
-    if photons < 10:
+    if photons < DEAD_PHOTONS:
         skipped.append(
-            "dead pixels need at least 10 photons a pixel in all images together; half "
-            f"of the detector has {photons:.2g} or fewer"
+            f"dead pixels need at least {DEAD_PHOTONS} photons a pixel in all images "
+            f"together; half of the detector has {photons:.2g} or fewer"
         )
     return tuple(skipped)
 

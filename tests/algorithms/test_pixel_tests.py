@@ -36,7 +36,7 @@ def test_skipped_tests_are_named():
     ).skipped
 
     assert len(skipped) == 2
-    assert "24 images" in skipped[0] and "10 photons" in skipped[1]
+    assert "24 images" in skipped[0] and "16 photons" in skipped[1]
 
 
 def test_line_response():

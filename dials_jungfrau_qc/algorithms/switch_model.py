@@ -79,12 +79,7 @@ _PRIOR_PRECISION = np.array(
 )
 
 
-def response(window: Window, shape: Shape) -> np.ndarray:
-    """Probability that a true value is read as each value, shape (V, Q)."""
-    return _Response(window, shape).matrix()
-
-
-class _Response:
+class Response:
     """The response to one shape, and the derivatives of what is folded with it."""
 
     def __init__(self, window: Window, shape: Shape) -> None:
@@ -100,7 +95,7 @@ class _Response:
         self.moved = np.diff(ndtr(self.edge), axis=0)
 
     def matrix(self) -> np.ndarray:
-        """Response, shape (V, Q)."""
+        """Probability that a true value is read as each value, shape (V, Q)."""
         inside = self.window.inside
         matrix = self.moved * self.switched
         rows = np.arange(self.window.values.size)
@@ -147,7 +142,7 @@ class _Expectation:
 
     counts: np.ndarray
     slopes: np.ndarray
-    response: _Response | None
+    response: Response | None
     density: np.ndarray
     turn_on: np.ndarray
 
@@ -165,7 +160,7 @@ def _expect(
         read = None
         expected, slopes = density[window.inside], slopes[window.inside]
     else:
-        read = _Response(window, shape)
+        read = Response(window, shape)
         folded = read.matrix() @ np.column_stack([density, slopes])
         expected, slopes = folded[:, 0], folded[:, 1:]
     expected = np.maximum(turn_on * expected, 1e-9)

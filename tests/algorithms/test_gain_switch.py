@@ -14,7 +14,7 @@ from switch_data import (
 
 from dials_jungfrau_qc.algorithms.gain_switch import find_gain_switch
 from dials_jungfrau_qc.algorithms.smooth_histogram import make_window
-from dials_jungfrau_qc.algorithms.switch_model import Shape, _Response, response
+from dials_jungfrau_qc.algorithms.switch_model import Response, Shape
 from dials_jungfrau_qc.simulation.spot_mosaic import SpotMosaic
 
 STRONG = SpotMosaic(n_spots=64, background=1.5)
@@ -118,12 +118,14 @@ def test_response_keeps_every_pixel_and_its_derivatives_are_right():
     window = make_window(np.ones(200), 0, 8, 110, 4)
     shape = Shape(25.0, -3.0, 1.3, 0.6, 0.04)
     inner = slice(30, 90)
-    assert response(window, shape)[:, inner].sum(axis=0) == pytest.approx(1.0)
+    assert Response(window, shape).matrix()[:, inner].sum(axis=0) == pytest.approx(1.0)
     density = window.true**-1.5
-    derivatives = _Response(window, shape).derivatives(density)
+    derivatives = Response(window, shape).derivatives(density)
     for k, step in enumerate(1e-5 * np.eye(5)):
         up, down = (
-            response(window, Shape.from_vector(shape.to_vector() + sign * step))
+            Response(
+                window, Shape.from_vector(shape.to_vector() + sign * step)
+            ).matrix()
             @ density
             for sign in (1, -1)
         )

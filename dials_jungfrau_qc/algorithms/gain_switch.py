@@ -32,6 +32,8 @@ REACH = 2.25
 ORDERS = (2, 3, 4, 5)
 # A search on one histogram in a thousand without a switch passes this by chance.
 CALL_SIGNIFICANCE = 3.3
+# ... and only if J differs from 0 by so many of its errors, so that its sign is known at 95 %.
+CALL_AREA_ERRORS = 2.0
 # Orders of the smooth model within this of the best Akaike criterion are all believed.
 AIC_TOLERANCE = 4.0
 MIN_COUNTS = 200
@@ -39,6 +41,9 @@ MIN_COUNTS = 200
 CLEAR_OF_BACKGROUND = 3
 # Two standard deviations of a wide spread: so far from the low end all of a switch is seen.
 HIDDEN = 4.0
+# Spreads of a switch that must lie clear of the low end before it is called: of an overlap that
+# reaches below only the end is seen, which a deficit further up describes about as well.
+CLEAR_SPREADS = 1.5
 # A candidate this near the ends of the range, photons, belongs to something outside it.
 LIMIT_MARGIN = 0.3
 # The fit starts later until its first values are described: chi-squared of 4, at 1 in 200.
@@ -186,11 +191,16 @@ def search_window(
     significance = _significance(smooth_fits, fits, scan, call_significance)
     candidate = _to_switch(fits, significance)
     significant = significance >= call_significance
-    called = significant and not _at_limit(candidate.position, positions)
+    called = (
+        significant
+        and sign_is_known(candidate)
+        and is_clear_of_low_end(candidate, window)
+        and not _at_limit(candidate.position, positions)
+    )
     if called:
         bound = math.nan
     elif significant:
-        bound = math.inf  # it may be a switch, but where nothing can be told
+        bound = math.inf  # it may be a switch, but of no known place or sign
     else:
         wide = scan_switch(
             smooth_window, null.coefficients[0], positions, null.deviance, WIDE_SPREAD
@@ -372,6 +382,18 @@ def significance_of(gain: float, dispersion: float, trials: float) -> float:
     log_p = log_ndtr(-math.sqrt(gain / dispersion)) + math.log(trials)
     # Two-sided p is twice the tail; its equivalent deviation halves it again.
     return float(-ndtri_exp(log_p)) if log_p < math.log(0.5) else 0.0
+
+
+def sign_is_known(switch: GainSwitch) -> bool:
+    """True if the area is of one sign within its errors."""
+    return abs(switch.area) > CALL_AREA_ERRORS * switch.area_error
+
+
+def is_clear_of_low_end(switch: GainSwitch, window: Window) -> bool:
+    """True if nearly all switch points lie where the histogram is fitted."""
+    low = int(window.values[0])
+    first = low + _clearance(low, window.background is not None)
+    return switch.position - CLEAR_SPREADS * switch.spread > first
 
 
 def _smooth_counts(window: Window, fit: SwitchFit) -> np.ndarray:

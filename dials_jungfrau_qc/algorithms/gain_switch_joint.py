@@ -12,6 +12,8 @@ from dials_jungfrau_qc.algorithms.gain_switch import (
     CALL_SIGNIFICANCE,
     GainSwitch,
     GainSwitchSearch,
+    is_clear_of_low_end,
+    sign_is_known,
     significance_of,
 )
 from dials_jungfrau_qc.algorithms.switch_model import Shape, fit_switch
@@ -86,8 +88,11 @@ def join_sweeps(
         usable, Shape(float(positions[column]), float(AREAS[row]) or 0.1)
     )
     called = switch.significance >= call_significance and preference > -DECISIVE
+    called = called and sign_is_known(switch)
     called = called and any(
-        s.searched[0] < switch.position < s.searched[1] for s in usable
+        s.searched[0] < switch.position < s.searched[1]
+        and is_clear_of_low_end(switch, s.window)
+        for s in usable
     )
     detector_feature = None
     if preference < -DECISIVE:

@@ -73,7 +73,13 @@ def _switch_line(search: GainSwitchSearch) -> str:
         return f"Gain switch: cannot be seen (too few pixels above {search.turn_on_end} counts)"
     low, high = search.bound_range or search.searched
     words = bound_words(search.bound_95)
-    return f"{words[0].upper()}{words[1:]} (for a switch at {low:.0f} to {high:.0f} counts)"
+    line = f"{words[0].upper()}{words[1:]} (for a switch at {low:.0f} to {high:.0f} counts)"
+    if low > SWITCH_COUNTS[1]:
+        line += (
+            f"; lower down the background or the threshold of spot finding, which reach to "
+            f"{search.turn_on_end} counts, hide a wide one"
+        )
+    return line
 
 
 def _pile_up_line(features: PixelFeatures) -> str:

@@ -12,7 +12,12 @@ from switch_data import (
     strong_pixels,
 )
 
-from dials_jungfrau_qc.algorithms.gain_switch import find_gain_switch
+from dials_jungfrau_qc.algorithms.gain_switch import (
+    CALL_SIGNIFICANCE,
+    GainSwitch,
+    find_gain_switch,
+    sign_is_known,
+)
 from dials_jungfrau_qc.algorithms.smooth_histogram import make_window
 from dials_jungfrau_qc.algorithms.switch_model import Response, Shape
 from dials_jungfrau_qc.simulation.spot_mosaic import SpotMosaic
@@ -91,6 +96,22 @@ def test_position_inside_the_turn_on_is_not_called():
     found = find_gain_switch(histogram(image, strong_pixels(image)))
     assert found.switch is None
     assert found.searched is None or found.searched[0] > 15.0
+
+
+def test_overlap_that_is_partly_hidden_is_not_called_a_deficit():
+    # Of this one the turn-on hides all but the upper end, at 5.5 sigma.
+    mosaic = SpotMosaic(n_spots=64, background=6.0, mean_intensity=1500.0)
+    image = planted_image(21, mosaic, -6.0, 22.0, 2.0)
+    found = find_gain_switch(histogram(image, strong_pixels(image)))
+    assert found.candidate.significance > CALL_SIGNIFICANCE
+    assert found.switch is None
+    assert found.bound_range[0] > 25.0 and math.isinf(found.bound_95)
+
+
+@pytest.mark.parametrize("error, known", [(0.49, True), (0.51, False)])
+def test_sign_is_known_if_the_area_is_two_errors_from_zero(error, known):
+    switch = GainSwitch(22.0, 0.1, -1.0, error, 5.0, 1.0, 0.1)
+    assert sign_is_known(switch) is known
 
 
 def test_too_few_counts_are_not_searched():

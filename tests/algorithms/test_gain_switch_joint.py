@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from switch_data import histogram, planted_image
+from switch_data import histogram, planted_image, strong_pixels
 
 from dials_jungfrau_qc.algorithms.gain_switch import find_gain_switch
 from dials_jungfrau_qc.algorithms.gain_switch_joint import compare_panels, join_sweeps
@@ -44,6 +44,15 @@ def test_sweeps_that_miss_it_alone_find_it_together():
 
 def test_without_a_switch_there_is_no_verdict():
     joint = join_sweeps(sweeps(None, 25.0, 0.6), TRANSMISSIONS)
+    assert joint.switch is None
+    assert joint.detector_feature is None
+
+
+def test_overlap_that_is_partly_hidden_in_all_sweeps_is_not_called():
+    mosaic = SpotMosaic(n_spots=64, background=6.0, mean_intensity=1500.0)
+    image = planted_image(21, mosaic, -6.0, 22.0, 2.0)
+    hidden = find_gain_switch(histogram(image, strong_pixels(image)))
+    joint = join_sweeps([hidden, hidden], [1.0, 1.0])
     assert joint.switch is None
     assert joint.detector_feature is None
 

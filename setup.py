@@ -26,6 +26,7 @@ setup(
     install_requires=[
         "h5py",
         "hdf5plugin",
+        "isal",
         "jinja2",
         "numpy>=1.24",
         "plotly>=6",

@@ -8,7 +8,7 @@ k / sqrt(n lambda) for a response, k sqrt(lambda / n) for an offset and
 k sqrt((2 + 1 / lambda) / n) for a relative excess of the variance, with n images of
 lambda photons a pixel and k standard deviations.
 
-    python benchmarks/bad_pixels_truth.py [--quick]
+    python benchmarks/bad_pixels_truth.py [--quick] [--seeds 4]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,8 +109,27 @@ def allowed(simulation: Simulation, limits: Limits) -> np.ndarray:
     return can
 
 
-def report(case: Case, seed: int, limits: Limits) -> None:
-    """Simulate a case and print its table."""
+@dataclasses.dataclass
+class Tally:
+    """Numbers of pixels, added up over seeds.
+
+    Attributes:
+        by_kind: For each kind of fault how many were planted, how many of them the
+            statistics allow to find, and of these found, found as what they are; and
+            how many of those planted DIALS' criterion finds.
+        found: Pixels that are called bad, by whom.
+        false: Those of them that are good.
+        good: Good pixels.
+    """
+
+    by_kind: dict[str, np.ndarray]
+    found: Counter
+    false: Counter
+    good: int = 0
+
+
+def add_seed(tally: Tally, case: Case, seed: int, limits: Limits) -> None:
+    """Simulate a case and add to its numbers."""
     simulation = simulate(case, seed)
     faults = simulation.pixels.faults
     with tempfile.TemporaryDirectory() as folder:
@@ -124,43 +144,64 @@ def report(case: Case, seed: int, limits: Limits) -> None:
     # DIALS' program takes what all sweeps have
     by_dials = set(np.flatnonzero(np.all(signal, axis=0)).tolist())
     can = allowed(simulation, limits)
-    n_good = int((simulation.pixel_mask == 0).sum()) - len(faults)
-
-    print(f"\n{case.name}, background up to {case.background:g} photons, seed {seed}")
-    print(
-        "kind               planted  allowed  found      of the kind  DIALS of planted"
-    )
-    for kind in KINDS:
+    for kind, numbers in tally.by_kind.items():
         index = faults.index[faults.kind == kind]
         visible = faults.index[(faults.kind == kind) & can]
         hits = [kinds[i] for i in visible.tolist() if i in kinds]
-        print(
-            f"{kind:18} {len(index):7}  {len(visible):7}  {percent(len(hits), visible)}"
-            f"    {percent(hits.count(kind), visible)}"
-            f"      {percent(len(by_dials & set(index.tolist())), index)}"
+        numbers += (
+            len(index),
+            len(visible),
+            len(hits),
+            hits.count(kind),
+            len(by_dials & set(index.tolist())),
         )
     planted = set(faults.index.tolist())
     for name, pixels in (("ours", set(kinds)), ("DIALS", by_dials)):
-        false = len(pixels - planted)
+        tally.found[name] += len(pixels)
+        tally.false[name] += len(pixels - planted)
+    tally.good += int((simulation.pixel_mask == 0).sum()) - len(faults)
+
+
+def report(case: Case, seeds: Sequence[int], limits: Limits) -> None:
+    """Simulate a case with every seed and print its table."""
+    by_kind = {kind: np.zeros(5, int) for kind in KINDS}
+    tally = Tally(by_kind, Counter(), Counter())
+    for seed in seeds:
+        add_seed(tally, case, seed, limits)
+    print(
+        f"\n{case.name}, background up to {case.background:g} photons, {len(seeds)} seeds"
+    )
+    print(
+        "kind               planted  allowed  found      of the kind  DIALS of planted"
+    )
+    for kind, (planted, visible, hits, right, dials) in by_kind.items():
         print(
-            f"{name}: {len(pixels)} pixels, precision "
-            f"{100 * (1 - false / max(len(pixels), 1)):.2f} %, {false} false, "
-            f"{1e6 * false / n_good:.1f} a megapixel"
+            f"{kind:18} {planted:7}  {visible:7}  {percent(hits, visible)}"
+            f"    {percent(right, visible)}      {percent(dials, planted)}"
+        )
+    for name, found in tally.found.items():
+        false = tally.false[name]
+        print(
+            f"{name}: {found} pixels, precision {100 * (1 - false / max(found, 1)):.2f} %, "
+            f"{false} false, {1e6 * false / tally.good:.1f} a megapixel",
+            flush=True,
         )
 
 
-def percent(n: int, of: Sequence) -> str:
-    return f"{100 * n / len(of):6.1f} %" if len(of) else "     -  "
+def percent(n: int, of: int) -> str:
+    return f"{100 * n / of:6.1f} %" if of else "     -  "
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the short series only")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--first-seed", type=int, default=0)
     args = parser.parse_args()
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     for case in CASES:
         if not args.quick or case.n_images < 100:
-            report(case, args.seed, Limits())
+            report(case, seeds, Limits())
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ install_over_debian_dials() {
         say "installing plotly"
         pip_install --ignore-installed "plotly>=6"
     fi
-    for module in jinja2 tabulate tqdm; do
+    for module in isal jinja2 tabulate tqdm; do
         imports "$module" || wanted+=("$module")
     done
     if [[ ${#wanted[@]} -gt 0 ]]; then
@@ -152,7 +152,7 @@ stands() {
     (cd / && "$python" - "$root" "$tests" "$debian_packages" <<'EOP' >/dev/null 2>&1
 import os, sys
 from importlib.metadata import distribution
-import dials, h5py, hdf5plugin, jinja2, plotly, tabulate, tqdm
+import dials, h5py, hdf5plugin, isal, jinja2, plotly, tabulate, tqdm
 from dials.array_family import flex
 import dials_jungfrau_qc
 root, tests, debian_packages = sys.argv[1:]

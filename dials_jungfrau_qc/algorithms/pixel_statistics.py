@@ -73,6 +73,7 @@ def estimate_background(
     samples: Sequence[np.ndarray],
     mask: np.ndarray,
     trusted: tuple[float, float],
+    run: Callable = map,
 ) -> Background:
     """Estimate the background from a few frames and set the limits for outliers.
 
@@ -84,10 +85,12 @@ def estimate_background(
         samples: A few frames from all over the series, arrays [slow, fast].
         mask: True where the pixel is good.
         trusted: Lowest and highest trusted value.
+        run: Calls a function for each of some arguments, as map does; the map of a pool
+            of threads does it faster.
     """
     dtype = samples[0].dtype
     largest = np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
-    level = _tile_level(samples, mask, trusted)
+    level = _tile_level(samples, mask, trusted, run)
     # Twice the smallest negative value that noise alone gives, whatever the background
     low = max(trusted[0], -max(4.0, math.ceil(2 * math.sqrt(np.median(level) + 1))))
     hopeful = 1.5 * _largest_of_neighbours(level)
@@ -102,25 +105,39 @@ def estimate_background(
         # Differences of unsigned numbers are right beyond the range of signed ones too
         span = high.view(np.uint32) - np.array(int(low), np.int32).view(np.uint32)
         span[~mask] = np.iinfo(span.dtype).max
-    below = [(sample < 0) & (sample >= trusted[0]) & mask for sample in samples]
-    negative = float(np.mean([part.sum() for part in below]) / max(mask.sum(), 1))
+    below = list(run(lambda sample: _count_negative(sample, mask, trusted), samples))
+    negative = float(np.mean(below) / max(np.count_nonzero(mask), 1))
     return Background(level.astype(np.float32), int(low), high, span, negative)
 
 
+def _count_negative(
+    sample: np.ndarray, mask: np.ndarray, trusted: tuple[float, float]
+) -> int:
+    """Good pixels with trusted values below zero."""
+    # They are few in most data: the other conditions are asked of these alone
+    index = np.flatnonzero(sample < 0)
+    values = sample.reshape(-1)[index]
+    return np.count_nonzero((values >= trusted[0]) & mask.reshape(-1)[index])
+
+
 def _tile_level(
-    samples: Sequence[np.ndarray], mask: np.ndarray, trusted: tuple[float, float]
+    samples: Sequence[np.ndarray],
+    mask: np.ndarray,
+    trusted: tuple[float, float],
+    run: Callable,
 ) -> np.ndarray:
     """Level of each tile: the median over samples and neighbours, against spots."""
-    around = []
-    for sample in samples:
+
+    def around(sample: np.ndarray) -> np.ndarray:
         good = (sample >= max(trusted[0], -1000)) & (sample <= trusted[1])
         good &= mask
         tiles = _tile_sums(np.where(good, sample, sample.dtype.type(0)), np.float32)
         weights = _tile_sums(good, np.uint8)
         with np.errstate(invalid="ignore"):
             tiles = np.where(weights > 0, tiles / np.maximum(weights, 1), np.nan)
-        around.append(_shifted(tiles))
-    return _fill(_median_of_known(np.concatenate(around)))
+        return _shifted(tiles)
+
+    return _fill(_median_of_known(np.concatenate(list(run(around, samples)))))
 
 
 def _tile_sums(image: np.ndarray, dtype: type) -> np.ndarray:

@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 import sys
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+try:
+    # Inflates in less than half of the time
+    from isal import isal_zlib as zlib
+except ImportError:
+    import zlib
 
 from dials_jungfrau_qc.io.hdf5_checks import BITSHUFFLE, DEFLATE, SHUFFLE, filters
 
@@ -189,9 +195,11 @@ def _check_blocks(packed: bytes, n: int, size: int, block: int) -> None:
     # Values that fill no step of their own follow as they are
     n_blocks = whole + (rest >= _BITSHUFFLE_STEP)
     at, end = _BITSHUFFLE_HEADER, len(packed) - n % _BITSHUFFLE_STEP * size
-    for _ in range(n_blocks):
-        if at + 4 > end:
-            raise ValueError("a chunk is damaged")
-        at += 4 + int.from_bytes(packed[at : at + 4], "big")
+    length_at = struct.Struct(">I").unpack_from
+    try:
+        for _ in range(n_blocks):
+            at += 4 + length_at(packed, at)[0]
+    except struct.error as e:
+        raise ValueError("a chunk is damaged") from e
     if at != end:
         raise ValueError("a chunk is damaged")

@@ -106,10 +106,13 @@ def search_sweep(
         tuple(map(float, limit.limits(panel.dtype)))
         for limit, panel in zip(source.trusted, samples[0])
     ]
-    backgrounds = [
-        estimate_background([sample[i] for sample in samples], mask, trusted[i])
-        for i, mask in enumerate(source.masks)
-    ]
+    with ThreadPoolExecutor(nproc) as pool:
+        backgrounds = [
+            estimate_background(
+                [sample[i] for sample in samples], mask, trusted[i], pool.map
+            )
+            for i, mask in enumerate(source.masks)
+        ]
     del samples
     sums, unreadable = add_up(
         source, backgrounds, trusted, nproc, max_unreadable, progress, predicted

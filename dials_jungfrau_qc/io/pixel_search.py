@@ -46,10 +46,13 @@ from dials_jungfrau_qc.io.frames import FrameReader, FrameSource
 from dials_jungfrau_qc.io.processes import FORKS, shared_lock, shared_zeros
 from dials_jungfrau_qc.io.sweeps import Sweep
 
-# Frames for the background, for the second look, and added up together
+# Frames for the background and for the second look
 N_SAMPLES = 4
 N_LOOKS = 40
+# Frames that are added up together, at most, and those that all processes hold: adding them one
+# by one takes a tenth longer, but eight processes with four each would hold 1.3 GB
 DEPTH = 4
+FRAMES_HELD = 7
 # Pixels of a panel that make its distributions
 MAX_SAMPLED = 500_000
 
@@ -304,14 +307,15 @@ def add_up(
         zeros = np.zeros if nproc == 1 else shared_zeros
         shared = [PixelSums.empty(shape, zeros) for shape in source.panel_shapes]
         lock = shared_lock()
+    depth = max(1, min(DEPTH, FRAMES_HELD // nproc))
     parts, unreadable = map_frames(
         source,
         functools.partial(
-            _add_blocks, shared, lock, backgrounds, trusted, blocks, predicted
+            _add_blocks, shared, lock, backgrounds, trusted, blocks, predicted, depth
         ),
         nproc,
         groups=blocks,
-        depth=DEPTH,
+        depth=depth,
         max_unreadable=max_unreadable,
         progress=progress,
         merge=_merged,
@@ -340,6 +344,7 @@ def _add_blocks(
     trusted: Sequence[Trusted],
     blocks: Sequence[np.ndarray],
     predicted: Sequence[PredictedSpots],
+    depth: int,
     frames: Frames,
 ) -> _Added:
     """Work of one process: sums over its frames, block by block."""
@@ -362,7 +367,7 @@ def _add_blocks(
 
     for k, _, panels in frames:
         own = int(np.searchsorted(last, k))
-        if waiting and (len(waiting) == DEPTH or own != block):
+        if waiting and (len(waiting) == depth or own != block):
             add_waiting()
         if own != block and block >= 0:
             for accumulator in accumulators:

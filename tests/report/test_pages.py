@@ -230,6 +230,33 @@ def test_five_sweeps_are_small_enough():
     assert len(page.encode()) - len(plotly_script().encode()) < 1e6
 
 
+def test_plots_that_are_looked_at_are_drawn_first(pixel_page, browser):
+    """Also where the window is not at the top, as after a reload or on a link."""
+    text = pixel_page.read_text()
+    linked = pixel_page.with_name("linked.html")
+    drawn = (
+        "<script>window.order = []; new MutationObserver(changes => changes.forEach("
+    )
+    drawn += (
+        "c => c.target.matches('.js-plotly-plot') && order.push(c.target.id))).observe("
+    )
+    drawn += "document.body, {subtree: true, attributeFilter: ['class']});"
+    drawn += "document.getElementById('peakogram').scrollIntoView();</script>"
+    place = text.index("<script>/**")
+    linked.write_text(text[:place] + drawn + text[place:])
+
+    with browser.open(linked, LAPTOP, watched=False) as page:
+        page.wait_until(ALL_DRAWN)
+        keys = [plot["key"] for plot in page.evaluate(PLOTS)]
+        order = list(dict.fromkeys(page.evaluate("order")))
+        seen, drawn = page.evaluate(
+            "[document.body.dataset.drawnInViewAt, document.body.dataset.drawnAt]"
+        )
+    assert order[0] == "peakogram"
+    assert sorted(order) == sorted(keys)
+    assert 0 < float(seen) < float(drawn)
+
+
 def test_print_has_every_plot_on_the_paper(pixel_page, browser):
     """Also those in a folded part; and the screen is as before afterwards."""
     with browser.open(pixel_page) as page:

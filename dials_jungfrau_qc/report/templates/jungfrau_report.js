@@ -25,15 +25,24 @@
     markPreset(area);
   }
 
-  // One plot after the other, so that the page can be read and scrolled meanwhile
+  // One plot after the other, so that the page can be read and scrolled meanwhile; first
+  // those that are looked at
   function drawNext() {
+    const seen = waiting.findIndex(isInView);
+    const record = document.body.dataset;
+    if (seen < 0 && !record.drawnInViewAt) { record.drawnInViewAt = performance.now(); }
     if (waiting.length) {
-      draw(waiting.shift());
+      draw(waiting.splice(Math.max(seen, 0), 1)[0]);
       setTimeout(drawNext);
     } else {
-      document.body.dataset.drawn = "all";
-      document.body.dataset.drawnAt = performance.now();
+      record.drawn = "all";
+      record.drawnAt = performance.now();
     }
+  }
+
+  function isInView(area) {
+    const box = area.getBoundingClientRect();
+    return box.width > 0 && box.bottom > 0 && box.top < window.innerHeight;
   }
 
   function presetsOf(area) {

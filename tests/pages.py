@@ -29,9 +29,17 @@ Array.from(document.querySelectorAll(".plot-area")).map(area => {
     const b = element.getBoundingClientRect();
     return {text: element.textContent, left: b.left, right: b.right, top: b.top, bottom: b.bottom};
   };
+  // Less the air around letters, and turned as the word is
+  const corners = element => {
+    const b = element.getBBox(), m = element.getScreenCTM();
+    const [left, right] = [b.x + 1, b.x + Math.max(b.width - 1, 1)];
+    const [top, bottom] = [b.y + 3, b.y + Math.max(b.height - 3, 3)];
+    return [[left, top], [right, top], [right, bottom], [left, bottom]].map(
+      ([x, y]) => [m.a * x + m.c * y + m.e, m.b * x + m.d * y + m.f]);
+  };
   const boxes = selector => Array.from(area.querySelectorAll(selector))
-    .filter(e => e.textContent && !(e.getAttribute("transform") || "").match(/rotate\\((?!0|-90)/))
-    .map(box);
+    .filter(e => e.textContent && e.getBBox().width)
+    .map(e => Object.assign(box(e), {corners: corners(e)}));
   return {
     key: area.id,
     types: area.data.map(trace => trace.type || "scatter"),
@@ -131,11 +139,20 @@ def assert_legible(plot: dict[str, Any]) -> None:
         assert word["right"] < plot["plot"]["right"] + 2, (plot["key"], word)
 
 
-def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether two words cover each other by more than the air in their boxes."""
-    across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-    up = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
-    return across > 2 and up > 6
+def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two words cover each other, at whatever angle they are written.
+
+    Two rectangles do unless a line along a side of one of them parts them.
+    """
+    for corners in (one["corners"], other["corners"]):
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners[:3]):
+            across = [
+                [(x1 - x0) * x + (y1 - y0) * y for x, y in word["corners"]]
+                for word in (one, other)
+            ]
+            if max(across[0]) <= min(across[1]) or max(across[1]) <= min(across[0]):
+                return False
+    return True
 
 
 def assert_presets_work(page: Page) -> None:

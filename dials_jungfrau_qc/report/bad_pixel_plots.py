@@ -294,6 +294,7 @@ def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
                 "showarrow": False,
                 "text": f"{name} {'≤' if x < 1 else '≥'} {x:g}",
                 "font": {"size": 11, "color": "#555555"},
+                "xshift": -3 if x < 1 else 3,
             }
             for name, x in drawn
         ],
@@ -315,7 +316,7 @@ def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:
             "data": data,
             "layout": {
                 "title": {"text": f"Pixels that are {words[kind]}"},
-                "xaxis": {"title": {"text": "Image"}},
+                "xaxis": {"title": {"text": "Image"}, "zeroline": False},
                 "yaxis": {
                     "title": {"text": "Value (counts)"},
                     "exponentformat": "none",

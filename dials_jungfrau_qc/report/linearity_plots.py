@@ -269,7 +269,8 @@ def background_plot(
     ):
         data.append(
             {
-                "x": [float(t) for t in transmissions],
+                # Moved apart a little so that error bars do not cover each other
+                "x": [float(f"{t * (0.99 + 0.02 * index):.6g}") for t in transmissions],
                 "y": _finite(ys),
                 "error_y": {"type": "data", "array": _finite(sigmas), "width": 2},
                 "type": "scatter",

@@ -91,12 +91,18 @@ def label(results: LinearityResults, sweep: int) -> str:
     return text + (" reference" if sweep == results.reference else "")
 
 
+def _rounded(value: float) -> str:
+    """To two digits, which is what a limit is good for."""
+    return f"{float(f'{value:.2g}'):.6g}"
+
+
 def verdict_sentence(results: LinearityResults) -> str:
     """The answer in one sentence."""
     found = results.analysis.verdict
     limit = (
-        f"up to {found.highest_intensity:.3g} photons a reflection and "
-        f"{'' if found.peak_measured else 'about '}{found.highest_peak:.3g} photons a pixel"
+        f"up to {_rounded(found.highest_intensity)} photons a reflection and "
+        f"{'' if found.peak_measured else 'about '}{_rounded(found.highest_peak)} photons "
+        "a pixel"
     )
     if found.linear:
         start = (
@@ -323,7 +329,8 @@ def value_and_error(value: float, error: float) -> str:
         return f"{value:.5g}"
     digits = int(max(0, 1 - np.floor(np.log10(error))))
     if digits > 6:
-        return f"{value:.3g} +- {error:.2g}"
+        power = digits - 1
+        return f"{value_and_error(value * 10**power, error * 10**power)}e-{power:02d}"
     scaled = round(error * 10**digits)
     if digits == 0:
         return f"{value:.0f}({error:.0f})"

@@ -230,6 +230,37 @@ def test_five_sweeps_are_small_enough():
     assert len(page.encode()) - len(plotly_script().encode()) < 1e6
 
 
+@pytest.mark.parametrize("n, legible", [(24, True), (150, False)])
+def test_turned_words_may_not_cover_each_other(in_tmp_path, browser, n, legible):
+    """Of so many names that plotly turns them, those it is made to squeeze overlap."""
+    plot = {
+        "data": [{"x": [f"sweep_{k:03d}" for k in range(n)], "y": list(range(n))}],
+        "layout": {
+            "title": {"text": "many"},
+            "xaxis": {"nticks": n, "automargin": True}
+            | ({} if legible else {"tickangle": 30, "tickmode": "linear"}),
+            "yaxis": {"title": {"text": "number"}},
+            "showlegend": False,
+        },
+    }
+    run = RunInfo("program", "1", "DIALS", "program", ".", "2024-01-01", [], "")
+    page = render_report("title", "verdict", [Section("plots", {"many": plot})], run)
+    path = in_tmp_path / "many.html"
+    path.write_text(page)
+    with browser.open(path, LAPTOP) as shown:
+        shown.wait_until(ALL_DRAWN)
+        (drawn,) = shown.evaluate(PLOTS)
+        angle = shown.evaluate(
+            "document.querySelector('.xtick text').getAttribute('transform')"
+        )
+    assert "rotate(" in angle and "rotate(0" not in angle
+    if legible:
+        assert_legible(drawn)
+    else:
+        with pytest.raises(AssertionError, match="sweep_"):
+            assert_legible(drawn)
+
+
 def test_plots_that_are_looked_at_are_drawn_first(pixel_page, browser):
     """Also where the window is not at the top, as after a reload or on a link."""
     text = pixel_page.read_text()

@@ -250,6 +250,7 @@ def peakogram(
                         "showarrow": False,
                         "xanchor": "right",
                         "yanchor": "bottom",
+                        "yshift": 1,
                         # Legible over the points
                         "bgcolor": "rgba(255, 255, 255, 0.8)",
                         "borderpad": 1,

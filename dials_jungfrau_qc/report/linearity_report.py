@@ -16,6 +16,7 @@ from dials_jungfrau_qc.algorithms.linearity_verdict import (
     LARGEST_BOUND,
     SELECTION,
 )
+from dials_jungfrau_qc.algorithms.pixel_verdict import two_digits
 from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
 from dials_jungfrau_qc.io.sweep_matching import MatchedSweeps
 from dials_jungfrau_qc.io.transmissions import Transmission
@@ -91,17 +92,12 @@ def label(results: LinearityResults, sweep: int) -> str:
     return text + (" reference" if sweep == results.reference else "")
 
 
-def _rounded(value: float) -> str:
-    """To two digits, which is what a limit is good for."""
-    return f"{float(f'{value:.2g}'):.6g}"
-
-
 def verdict_sentence(results: LinearityResults) -> str:
     """The answer in one sentence."""
     found = results.analysis.verdict
     limit = (
-        f"up to {_rounded(found.highest_intensity)} photons a reflection and "
-        f"{'' if found.peak_measured else 'about '}{_rounded(found.highest_peak)} photons "
+        f"up to {two_digits(found.highest_intensity)} photons a reflection and "
+        f"{'' if found.peak_measured else 'about '}{two_digits(found.highest_peak)} photons "
         "a pixel"
     )
     if found.linear:

@@ -13,7 +13,7 @@ from typing import Any
 from browser import Browser, Page
 from tutorial_run import ROOT
 
-DESKTOP, LAPTOP = 1600, 1280
+DESKTOP, LAPTOP, NARROW = 1600, 1280, 600
 ALL_DRAWN = "document.body.dataset.drawn === 'all'"
 # Where the screenshots are, to be looked at
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -47,12 +47,25 @@ Array.from(document.querySelectorAll(".plot-area")).map(area => {
       trace => trace.querySelectorAll(".point, .js-line").length),
     words: boxes(".xtick text, .x2tick text, .ytick text, .y2tick text, .g-xtitle text, " +
                  ".g-ytitle text, .g-y2title text, .g-gtitle text, .annotation-text"),
-    names: boxes(".legendtext"),
+    names: boxes(".legendtext").concat(Array.from(area.querySelectorAll(".modebar-group")).map(
+      group => {
+        const b = Object.assign(box(group), {text: "buttons"});
+        return Object.assign(b, {corners: [[b.left, b.top], [b.right, b.top],
+          [b.right, b.bottom], [b.left, b.bottom]]});
+      })),
     plot: box(area),
     axes: Object.keys(area.layout).filter(name => /^[xy]axis/.test(name)).map(
       name => [name, (area.layout[name].title || {}).text || "", area._fullLayout[name].type]),
   };
 })
+"""
+
+
+# The share of a plot's width that is left to the narrowest of the data
+PLOT_WIDTHS = """
+Math.min(...Array.from(document.querySelectorAll(".plot-area"))
+  .filter(area => area._fullLayout.xaxis.constrain !== "domain")
+  .map(area => area._fullLayout._size.w / area._fullLayout.width))
 """
 
 
@@ -77,7 +90,7 @@ def assert_usable(browser: Browser, path: Path, screenshots: str) -> list[str]:
         The keys of its plots.
     """
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for width in (DESKTOP, LAPTOP):
+    for width in (DESKTOP, LAPTOP, NARROW):
         with browser.open(path, width) as page:
             page.wait_until(ALL_DRAWN)
             plots = page.evaluate(PLOTS)
@@ -89,6 +102,8 @@ def assert_usable(browser: Browser, path: Path, screenshots: str) -> list[str]:
             picture = page.screenshot()
             (SCREENSHOTS / f"{screenshots}_{width}.png").write_bytes(picture)
             assert png_size(picture)[0] == width
+            if width == NARROW:
+                assert page.evaluate(PLOT_WIDTHS) > 0.6
             # Once is enough for what does not depend on the width
             if width == LAPTOP:
                 assert_presets_work(page)

@@ -15,6 +15,7 @@ from nxmx_files import write_nxmx
 from pages import (
     ALL_DRAWN,
     LAPTOP,
+    NARROW,
     PLOTS,
     assert_drawn,
     assert_legible,
@@ -288,14 +289,16 @@ def test_plots_that_are_looked_at_are_drawn_first(pixel_page, browser):
     assert 0 < float(seen) < float(drawn)
 
 
-def test_print_has_every_plot_on_the_paper(pixel_page, browser):
+@pytest.mark.parametrize("width", [LAPTOP, NARROW])
+def test_print_has_every_plot_on_the_paper(pixel_page, browser, width):
     """Also those in a folded part; and the screen is as before afterwards."""
-    with browser.open(pixel_page) as page:
+    with browser.open(pixel_page, width) as page:
         page.wait_until(ALL_DRAWN)
         page.evaluate("document.querySelectorAll('details')[2].open = false")
         sizes = (
             "Array.from(document.querySelectorAll('.plot-area')).map("
-            "a => [a.offsetWidth, a.offsetHeight, a._fullLayout.width, a.offsetHeight])"
+            "a => [a.offsetWidth, a.offsetHeight, a._fullLayout.width, a._fullLayout.height,"
+            " a._fullLayout.margin.t, (a._fullLayout.legend || {}).orientation || ''])"
         )
         before = page.evaluate(sizes)
         page.evaluate(

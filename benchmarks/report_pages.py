@@ -69,7 +69,7 @@ def main() -> None:
                 + "".join(f"  {a:6.2f} {b:5.2f}" for a, b in zip(medians[:3], least))
                 + f"  {medians[3]:6.2f}  {os.getloadavg()[0]:4.1f}  {page}"
                 + ("  too large" if size > LARGEST else "")
-                + ("  too slow" if medians[2] > SLOWEST else "")
+                + ("  too slow" if medians[3] > SLOWEST else "")
             )
 
 

@@ -99,14 +99,25 @@ class Browser:
         os.close(self._in)
 
     @contextlib.contextmanager
-    def open(self, path: Path, width: int = 1280, height: int = 900) -> Iterator[Page]:
-        """Open a page from disk in a tab of its own, offline, and wait for its scripts."""
+    def open(
+        self, path: Path, width: int = 1280, height: int = 900, watched: bool = True
+    ) -> Iterator[Page]:
+        """Open a page from disk in a tab of its own, offline, and wait for its scripts.
+
+        Args:
+            path: The page.
+            width: Of the window, in CSS pixels.
+            height: Of the window.
+            watched: Whether requests and complaints are recorded. A browser whose
+                scripts are watched takes half as long again to read plotly's, for it
+                looks up where in them each error that they make and catch arose.
+        """
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)
         page = Page(self, session["sessionId"], self._folder / f"saved-{target}")
         self._pages[session["sessionId"]] = page
         try:
-            page.load(path, width, height)
+            page.load(path, width, height, watched)
             yield page
         finally:
             self.send("Target.closeTarget", targetId=target)
@@ -177,8 +188,8 @@ class Page:
         """Send a command to the tab of this page."""
         return self.browser.send(method, self.session, **params)
 
-    def load(self, path: Path, width: int, height: int) -> None:
-        for domain in ("Page", "Runtime", "Log", "Network"):
+    def load(self, path: Path, width: int, height: int, watched: bool) -> None:
+        for domain in ("Page", *(("Runtime", "Log", "Network") if watched else ())):
             self.send(f"{domain}.enable")
         self.send("Performance.enable", timeDomain="threadTicks")
         self.send(

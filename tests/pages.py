@@ -13,7 +13,7 @@ from typing import Any
 from browser import Browser, Page
 from tutorial_run import ROOT
 
-DESKTOP, LAPTOP = 1600, 1280
+DESKTOP, LAPTOP, NARROW = 1600, 1280, 600
 ALL_DRAWN = "document.body.dataset.drawn === 'all'"
 # Where the screenshots are, to be looked at
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -29,9 +29,17 @@ Array.from(document.querySelectorAll(".plot-area")).map(area => {
     const b = element.getBoundingClientRect();
     return {text: element.textContent, left: b.left, right: b.right, top: b.top, bottom: b.bottom};
   };
+  // Less the air around letters, and turned as the word is
+  const corners = element => {
+    const b = element.getBBox(), m = element.getScreenCTM();
+    const [left, right] = [b.x + 1, b.x + Math.max(b.width - 1, 1)];
+    const [top, bottom] = [b.y + 3, b.y + Math.max(b.height - 3, 3)];
+    return [[left, top], [right, top], [right, bottom], [left, bottom]].map(
+      ([x, y]) => [m.a * x + m.c * y + m.e, m.b * x + m.d * y + m.f]);
+  };
   const boxes = selector => Array.from(area.querySelectorAll(selector))
-    .filter(e => e.textContent && !(e.getAttribute("transform") || "").match(/rotate\\((?!0|-90)/))
-    .map(box);
+    .filter(e => e.textContent && e.getBBox().width)
+    .map(e => Object.assign(box(e), {corners: corners(e)}));
   return {
     key: area.id,
     types: area.data.map(trace => trace.type || "scatter"),
@@ -39,12 +47,25 @@ Array.from(document.querySelectorAll(".plot-area")).map(area => {
       trace => trace.querySelectorAll(".point, .js-line").length),
     words: boxes(".xtick text, .x2tick text, .ytick text, .y2tick text, .g-xtitle text, " +
                  ".g-ytitle text, .g-y2title text, .g-gtitle text, .annotation-text"),
-    names: boxes(".legendtext"),
+    names: boxes(".legendtext").concat(Array.from(area.querySelectorAll(".modebar-group")).map(
+      group => {
+        const b = Object.assign(box(group), {text: "buttons"});
+        return Object.assign(b, {corners: [[b.left, b.top], [b.right, b.top],
+          [b.right, b.bottom], [b.left, b.bottom]]});
+      })),
     plot: box(area),
     axes: Object.keys(area.layout).filter(name => /^[xy]axis/.test(name)).map(
       name => [name, (area.layout[name].title || {}).text || "", area._fullLayout[name].type]),
   };
 })
+"""
+
+
+# The share of a plot's width that is left to the narrowest of the data
+PLOT_WIDTHS = """
+Math.min(...Array.from(document.querySelectorAll(".plot-area"))
+  .filter(area => area._fullLayout.xaxis.constrain !== "domain")
+  .map(area => area._fullLayout._size.w / area._fullLayout.width))
 """
 
 
@@ -69,7 +90,7 @@ def assert_usable(browser: Browser, path: Path, screenshots: str) -> list[str]:
         The keys of its plots.
     """
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for width in (DESKTOP, LAPTOP):
+    for width in (DESKTOP, LAPTOP, NARROW):
         with browser.open(path, width) as page:
             page.wait_until(ALL_DRAWN)
             plots = page.evaluate(PLOTS)
@@ -81,6 +102,8 @@ def assert_usable(browser: Browser, path: Path, screenshots: str) -> list[str]:
             picture = page.screenshot()
             (SCREENSHOTS / f"{screenshots}_{width}.png").write_bytes(picture)
             assert png_size(picture)[0] == width
+            if width == NARROW:
+                assert page.evaluate(PLOT_WIDTHS) > 0.6
             # Once is enough for what does not depend on the width
             if width == LAPTOP:
                 assert_presets_work(page)
@@ -131,11 +154,20 @@ def assert_legible(plot: dict[str, Any]) -> None:
         assert word["right"] < plot["plot"]["right"] + 2, (plot["key"], word)
 
 
-def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether two words cover each other by more than the air in their boxes."""
-    across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-    up = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
-    return across > 2 and up > 6
+def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two words cover each other, at whatever angle they are written.
+
+    Two rectangles do unless a line along a side of one of them parts them.
+    """
+    for corners in (one["corners"], other["corners"]):
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners[:3]):
+            across = [
+                [(x1 - x0) * x + (y1 - y0) * y for x, y in word["corners"]]
+                for word in (one, other)
+            ]
+            if max(across[0]) <= min(across[1]) or max(across[1]) <= min(across[0]):
+                return False
+    return True
 
 
 def assert_presets_work(page: Page) -> None:

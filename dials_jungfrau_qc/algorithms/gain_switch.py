@@ -95,6 +95,7 @@ class GainSwitchSearch:
         values, counts: The fitted stretch of the histogram.
         expected: Counts of the fit, switch included.
         smooth: Counts that the fit expects without a switch.
+        null: Counts of the best fit that has no switch at all.
         scan: Deviance over position and area, for the joint search.
         window: Fitted stretch with the basis of its smooth model, for the joint search.
     """
@@ -111,6 +112,7 @@ class GainSwitchSearch:
     counts: np.ndarray
     expected: np.ndarray
     smooth: np.ndarray
+    null: np.ndarray
     scan: SwitchScan | None
     window: Window | None
 
@@ -223,6 +225,7 @@ def search_window(
         counts=window.counts,
         expected=best.expected[0],
         smooth=_smooth_counts(window, best),
+        null=null.expected[0],
         scan=scan,
         window=window,
     )
@@ -265,6 +268,7 @@ def _nothing_searched(low: int) -> GainSwitchSearch:
         counts=empty,
         expected=empty,
         smooth=empty,
+        null=empty,
         scan=None,
         window=None,
     )

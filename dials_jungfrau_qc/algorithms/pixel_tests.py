@@ -296,9 +296,10 @@ def _skipped(n: int, rates: np.ndarray) -> tuple[str, ...]:
     rates = rates[np.isfinite(rates)]
     photons = n * float(np.median(rates)) if rates.size else 0.0
     if photons < DEAD_PHOTONS:
+        few = f"{photons:.2g} or fewer" if photons else "none"
         skipped.append(
             f"dead pixels need at least {DEAD_PHOTONS} photons a pixel in all images "
-            f"together; half of the detector has {photons:.2g} or fewer"
+            f"together; half of the detector has {few}"
         )
     return tuple(skipped)
 

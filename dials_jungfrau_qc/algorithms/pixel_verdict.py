@@ -33,6 +33,11 @@ def value_with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
+def two_digits(value: float) -> str:
+    """A number rounded to two digits, which is what the end of a range is good for."""
+    return f"{float(f'{value:.2g}'):.6g}"
+
+
 def bound_words(bound: float) -> str:
     """The bound on |J| where no switch is called."""
     if math.isfinite(bound):
@@ -148,6 +153,6 @@ def intensity_words(found: IntensityDiscontinuity | None) -> str:
         low, high = found.searched
         return (
             f"Spot intensities: no discontinuity above {found.bound_95:.2g} % at 95 % "
-            f"(from {low:.3g} to {high:.3g} counts)"
+            f"(from {two_digits(low)} to {two_digits(high)} counts)"
         )
     return "Spot intensities: too few to set a limit on a discontinuity"

@@ -282,8 +282,8 @@ def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
             }
             for _, x in drawn
         ],
-        # Those left of 1 are written on their left, so that names do not overlap; the
-        # places of annotations are logarithms on a logarithmic axis
+        # Those left of 1 are written on their left, and every second lower, so that names
+        # do not overlap; the places of annotations are logarithms on a logarithmic axis
         "annotations": [
             {
                 "x": math.log10(x),
@@ -294,8 +294,10 @@ def _threshold_lines(thresholds: Sequence[tuple[str, float]]) -> dict[str, Any]:
                 "showarrow": False,
                 "text": f"{name} {'≤' if x < 1 else '≥'} {x:g}",
                 "font": {"size": 11, "color": "#555555"},
+                "xshift": -3 if x < 1 else 3,
+                "yshift": -14 * (index % 2),
             }
-            for name, x in drawn
+            for index, (name, x) in enumerate(drawn)
         ],
     }
 
@@ -315,7 +317,7 @@ def trace_plots(findings: Findings, words: Mapping[str, str]) -> Plots:
             "data": data,
             "layout": {
                 "title": {"text": f"Pixels that are {words[kind]}"},
-                "xaxis": {"title": {"text": "Image"}},
+                "xaxis": {"title": {"text": "Image"}, "zeroline": False},
                 "yaxis": {
                     "title": {"text": "Value (counts)"},
                     "exponentformat": "none",

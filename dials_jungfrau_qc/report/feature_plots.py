@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dials_jungfrau_qc.algorithms.gain_switch import GainSwitchSearch
 from dials_jungfrau_qc.algorithms.gain_switch_joint import JointGainSwitch
 from dials_jungfrau_qc.algorithms.pixel_features import PixelFeatures
 from dials_jungfrau_qc.io.spot_pixels import SpotPixels
@@ -29,56 +30,15 @@ MAX_SPOTS = 3000
 
 def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> Plots:
     """The fit over the histogram of each group, with its residuals below."""
-    data = []
+    groups = []
     for index, (name, feature) in enumerate(zip(names, features[:MAX_LINES])):
         search = feature.switch
-        if not search.values.size:
-            continue
-        colour = line_style(index)["color"]
-        sigma = np.sqrt(np.maximum(search.expected, 1))
-        x = search.values.tolist()
-        group = {"legendgroup": str(index), "hoverinfo": "x+y+name"}
-        if len(data) >= 4 * MAX_FITS:
-            group["visible"] = "legendonly"
-        called = "" if search.switch else " (no switch)"
-        data += [
-            {
-                "x": x,
-                "y": [n or None for n in search.counts.tolist()],
-                "mode": "markers",
-                "marker": marker_style(index, 5),
-                "name": short_name(name) + called,
-                **group,
-            },
-            {
-                "x": x,
-                "y": digits(search.expected),
-                "mode": "lines",
-                "line": {"color": colour, "width": 1.5},
-                "name": "fit",
-                "showlegend": False,
-                **group,
-            },
-            {
-                "x": x,
-                "y": digits(search.smooth),
-                "mode": "lines",
-                "line": {"color": colour, "width": 1, "dash": "dot"},
-                "name": "without a switch",
-                "showlegend": False,
-                **group,
-            },
-            {
-                "x": x,
-                "y": digits((search.counts - search.expected) / sigma),
-                "yaxis": "y2",
-                "mode": "markers",
-                "marker": marker_style(index, 4),
-                "name": "residual",
-                "showlegend": False,
-                **group,
-            },
-        ]
+        if search.values.size:
+            traces = _fit_traces(index, name, search)
+            if len(groups) >= MAX_FITS:
+                traces = [trace | {"visible": "legendonly"} for trace in traces]
+            groups.append(traces)
+    data = [trace for traces in groups for trace in traces]
     if not data:
         return {}
     return {
@@ -88,7 +48,7 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
                 "title": {"text": "Fit of the gain switch"},
                 "xaxis": {"title": {"text": "Pixel value (photons)"}, "anchor": "y2"},
                 "yaxis": {
-                    **logarithmic_axis("Pixels", data[::4], "y"),
+                    **logarithmic_axis("Pixels", [group[0] for group in groups], "y"),
                     "domain": [0.32, 1],
                 },
                 "yaxis2": {
@@ -105,11 +65,56 @@ def switch_fit_plot(names: Sequence[str], features: Sequence[PixelFeatures]) -> 
                 "J is the area between the two, in photons: how far values jump at the "
                 "switch. Negative J is an overlap (values occur twice over, then a step down), "
                 "positive J a deficit (values that do not occur).\n\n"
-                "Where no switch is called the line is the best that was tried, and it is no "
-                "better than chance. Click on a name to hide its points or to show them."
+                "Where no switch is called the line is the best curve without one. "
+                "Click on a name to hide its points or to show them."
             ),
         }
     }
+
+
+def _fit_traces(index: int, name: str, search: GainSwitchSearch) -> list[dict]:
+    """The histogram of a group, the lines through it, and what they leave."""
+    fitted = search.expected if search.switch else search.null
+    common = {
+        "x": search.values.tolist(),
+        "legendgroup": str(index),
+        "hoverinfo": "x+y+name",
+    }
+    line = {"color": line_style(index)["color"], "width": 1.5}
+    traces = [
+        {
+            "y": [n or None for n in search.counts.tolist()],
+            "mode": "markers",
+            "marker": marker_style(index, 5),
+            "name": short_name(name) + ("" if search.switch else " (no switch)"),
+        },
+        {
+            "y": digits(fitted),
+            "mode": "lines",
+            "line": line,
+            "name": "fit",
+            "showlegend": False,
+        },
+        {
+            "y": digits((search.counts - fitted) / np.sqrt(np.maximum(fitted, 1))),
+            "yaxis": "y2",
+            "mode": "markers",
+            "marker": marker_style(index, 4),
+            "name": "residual",
+            "showlegend": False,
+        },
+    ]
+    if search.switch:
+        traces.append(
+            {
+                "y": digits(search.smooth),
+                "mode": "lines",
+                "line": line | {"width": 1, "dash": "dot"},
+                "name": "without a switch",
+                "showlegend": False,
+            }
+        )
+    return [common | trace for trace in traces]
 
 
 def switch_by_group_plot(
@@ -245,6 +250,10 @@ def peakogram(
                         "showarrow": False,
                         "xanchor": "right",
                         "yanchor": "bottom",
+                        "yshift": 1,
+                        # Legible over the points
+                        "bgcolor": "rgba(255, 255, 255, 0.8)",
+                        "borderpad": 1,
                     }
                     for value, text in lines
                 ],

@@ -121,21 +121,48 @@ def switch_json(switch: GainSwitch | None) -> dict[str, float] | None:
     return {name: getattr(switch, name) for name in names}
 
 
+# What a group has in the JSON, null where nothing was looked for
+SOUGHT = (
+    "gain_switch",
+    "gain_switch_bound_95",
+    "gain_switch_bound_range",
+    "gain_switch_searched",
+    "threshold_end",
+    "second_gain_switch",
+    "second_gain_switch_bound_95",
+    "pile_up",
+    "trusted_range_cut",
+    "recommended_transmission",
+    "recommended_transmission_is_upper_limit",
+    "count_rate_transmission",
+    "sentinels",
+    "n_negative",
+    "fit",
+)
+# And what all groups have together
+SOUGHT_TOGETHER = (
+    "gain_switch",
+    "detector_feature",
+    "panels",
+    "intensity_discontinuity",
+)
+
+
 def features_json(spots: SpotPixels, features: PixelFeatures | None) -> dict[str, Any]:
-    """What was found in a group, as it stands in the JSON."""
-    if features is None:
-        return dict.fromkeys(
-            (
-                "gain_switch",
-                "gain_switch_bound_95",
-                "gain_switch_bound_range",
-                "gain_switch_searched",
-                "second_gain_switch",
-                "pile_up",
-                "recommended_transmission",
-                "sentinels",
-            )
-        )
+    """What was found in a group, as it stands in the JSON.
+
+    Every key is there in any case, and features_searched tells null for what was not
+    found from null for what was not looked for.
+    """
+    found = dict.fromkeys(SOUGHT) if features is None else _found(spots, features)
+    return {
+        "transmission": spots.transmission,
+        "features_searched": features is not None,
+        **found,
+    }
+
+
+def _found(spots: SpotPixels, features: PixelFeatures) -> dict[str, Any]:
     search = features.pile_up
     pile_up = None
     if search.pile_up:
@@ -154,7 +181,6 @@ def features_json(spots: SpotPixels, features: PixelFeatures | None) -> dict[str
         }
     advice = features.recommended
     return {
-        "transmission": spots.transmission,
         "gain_switch": switch_json(features.switch.switch),
         "gain_switch_bound_95": None
         if features.switch.switch

@@ -114,7 +114,7 @@ def render_report(
 def typeset(text: object) -> str:
     """Numbers and units as they are printed, for what is written plainly on a console."""
     text = re.sub(r"(?<=\d) \+- (?=\d)", " ± ", str(text))
-    text = re.sub(r"(?<=\d)e([+-]\d+)\b", _power_of_ten, text)
+    text = re.sub(r"(?<=[\d)])e([+-]\d+)\b", _power_of_ten, text)
     text = re.sub(r"\bA\^2\b", "Å²", text)
     return text.replace("(A)", "(Å)")
 

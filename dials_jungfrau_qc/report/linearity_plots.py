@@ -185,17 +185,24 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
     for result in results:
         title, kind = _AXES[result.quantity]
         data: list[dict[str, Any]] = []
-        for k, label in enumerate(labels[:MAX_LINES]):
-            if not np.isfinite(result.ratio[k]).any():
-                continue
+        shown = [
+            k
+            for k in range(len(labels[:MAX_LINES]))
+            if np.isfinite(result.ratio[k]).any()
+        ]
+        for place, k in enumerate(shown):
+            label = labels[k]
             points = {
                 "x": digits(result.centre),
                 "type": "scatter",
                 "legendgroup": str(k),
             }
+            aside = 2 * place / len(shown) - 1 + 1 / len(shown)
             data.append(
                 {
                     **points,
+                    "x": digits(_moved(result.centre, aside, kind)),
+                    "text": [_place_words(c, kind) for c in result.centre.tolist()],
                     "y": _finite(result.ratio[k]),
                     "error_y": {
                         "type": "data",
@@ -205,7 +212,7 @@ def residual_plots(labels: Sequence[str], results: Sequence[Residuals]) -> Plots
                     "mode": "markers",
                     "marker": marker_style(k, 7),
                     "name": label,
-                    "hovertemplate": "%{x:.4~g}: %{y:.4f} ± %{error_y.array:.2~g}",
+                    "hovertemplate": "%{text}: %{y:.4f} ± %{error_y.array:.2~g}",
                 }
             )
             data.append(
@@ -269,7 +276,8 @@ def background_plot(
     ):
         data.append(
             {
-                "x": [float(t) for t in transmissions],
+                # Moved apart a little so that error bars do not cover each other
+                "x": [float(f"{t * (0.99 + 0.02 * index):.6g}") for t in transmissions],
                 "y": _finite(ys),
                 "error_y": {"type": "data", "array": _finite(sigmas), "width": 2},
                 "type": "scatter",
@@ -299,6 +307,25 @@ def background_plot(
             ),
         }
     }
+
+
+def _moved(centre: np.ndarray, aside: float, kind: str) -> np.ndarray:
+    """Places beside those of the bins, so that error bars do not cover each other.
+
+    Args:
+        centre: Of the bins.
+        aside: How far, from -1 to 1; at most 4 % of the value or 0.6 % of the range.
+        kind: Of the axis.
+    """
+    if kind == "log":
+        return centre * (1 + 0.04 * aside)
+    return centre + 0.006 * aside * np.ptp(centre)
+
+
+def _place_words(centre: float, kind: str) -> str:
+    if kind == "resolution":
+        return f"{centre**-0.5:.2f} Å" if centre > 0 else ""
+    return f"{centre:.4g}"
 
 
 def _axis(title: str, kind: str, data: Sequence[dict[str, Any]]) -> dict[str, Any]:

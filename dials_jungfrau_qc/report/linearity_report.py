@@ -16,6 +16,7 @@ from dials_jungfrau_qc.algorithms.linearity_verdict import (
     LARGEST_BOUND,
     SELECTION,
 )
+from dials_jungfrau_qc.algorithms.pixel_verdict import two_digits
 from dials_jungfrau_qc.io.integrated_reflections import IntegratedSweep
 from dials_jungfrau_qc.io.sweep_matching import MatchedSweeps
 from dials_jungfrau_qc.io.transmissions import Transmission
@@ -95,8 +96,9 @@ def verdict_sentence(results: LinearityResults) -> str:
     """The answer in one sentence."""
     found = results.analysis.verdict
     limit = (
-        f"up to {found.highest_intensity:.3g} photons a reflection and "
-        f"{'' if found.peak_measured else 'about '}{found.highest_peak:.3g} photons a pixel"
+        f"up to {two_digits(found.highest_intensity)} photons a reflection and "
+        f"{'' if found.peak_measured else 'about '}{two_digits(found.highest_peak)} photons "
+        "a pixel"
     )
     if found.linear:
         start = (
@@ -323,7 +325,8 @@ def value_and_error(value: float, error: float) -> str:
         return f"{value:.5g}"
     digits = int(max(0, 1 - np.floor(np.log10(error))))
     if digits > 6:
-        return f"{value:.3g} +- {error:.2g}"
+        power = digits - 1
+        return f"{value_and_error(value * 10**power, error * 10**power)}e-{power:02d}"
     scaled = round(error * 10**digits)
     if digits == 0:
         return f"{value:.0f}({error:.0f})"

@@ -19,6 +19,7 @@ from dials_jungfrau_qc.report.feature_plots import (
     switch_fit_plot,
 )
 from dials_jungfrau_qc.report.feature_report import (
+    SOUGHT_TOGETHER,
     features_json,
     group_paragraph,
     intensity_json,
@@ -117,11 +118,12 @@ class PixelReport:
                 self.spots, self.histograms, self.intensities, features
             )
         ]
+        result = {"groups": groups, "features_searched": self.analysis is not None}
         if self.analysis is None:
-            return {"groups": groups}
+            return result | dict.fromkeys(SOUGHT_TOGETHER)
         names = [group_label(group) for group, _ in self._with_pixels]
         return {
-            "groups": groups,
+            **result,
             **joint_json(self.analysis.joint, self.analysis.panels, names),
             "intensity_discontinuity": intensity_json(self.analysis.intensities),
         }

@@ -30,8 +30,8 @@ class Table:
 def narrow_table(rows: Sequence[Sequence[str]], caption: str) -> Table:
     """A table without the columns that hold the same in every row.
 
-    What they hold goes into the caption. In a table of one row only columns that say that
-    there is nothing are left out.
+    What they hold goes into the caption. In a table of one row, and of rows that are all the
+    same, only columns that say that there is nothing are left out.
 
     Args:
         rows: The heading, in which the first column is the name of the row, and the rows.
@@ -39,10 +39,11 @@ def narrow_table(rows: Sequence[Sequence[str]], caption: str) -> Table:
     """
     heading, *body = rows
     kept, same = [0], {}
+    alike = all(row[1:] == body[0][1:] for row in body)
     for index, name in enumerate(heading[1:], start=1):
         values = {row[index] for row in body}
         value = values.pop() if len(values) == 1 else None
-        if value is None or (len(body) < 2 and value not in NOTHING):
+        if value is None or (alike and value not in NOTHING):
             kept.append(index)
         elif value:
             same.setdefault(value, []).append(name.replace("\n", " ").lower())

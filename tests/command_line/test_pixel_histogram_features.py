@@ -73,9 +73,20 @@ def test_histograms_alone(in_tmp_path, images):
     write_image(Path("whole.refl"), images)
     run(["whole.refl", "find_features=False"])
     content = read_json()
-    assert "gain_switch" not in content
-    assert content["groups"][0]["gain_switch"] is None
-    assert sum(content["groups"][0]["histogram"]["counts"]) == images[0].size
+    group = content["groups"][0]
+    assert sum(group["histogram"]["counts"]) == images[0].size
+
+    # The keys are those of a run that looks, and null is not mistaken for "none found"
+    run(["whole.refl"])
+    searched = read_json()
+    assert content.keys() == searched.keys()
+    assert group.keys() == searched["groups"][0].keys()
+    for part, other in ((content, searched), (group, searched["groups"][0])):
+        assert part["features_searched"] is False and other["features_searched"] is True
+        names = list(part)
+        found = names[names.index("features_searched") + 1 :]
+        assert "gain_switch" in found and len(found) >= 4
+        assert all(part[name] is None for name in found)
 
 
 def test_pile_up_and_the_reflections_that_reach_it(in_tmp_path):

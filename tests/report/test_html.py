@@ -10,6 +10,7 @@ from dials_jungfrau_qc.report.html import for_plotly, printable, typeset
     [
         ("25.0 +- 0.1 photons", "25.0 ± 0.1 photons"),
         ("up to 6.13e+04 photons", "up to 6.13 × 10⁴ photons"),
+        ("-2.6(14)e-06", "-2.6(14) × 10⁻⁶"),
         ("-2.6e-06 +- 1.4e-06", "-2.6 × 10⁻⁶ ± 1.4 × 10⁻⁶"),
         ("0.3 A^2 a sweep", "0.3 Å² a sweep"),
         ("Resolution\n(A)", "Resolution\n(Å)"),

@@ -33,6 +33,25 @@ def test_uncertain_bins_do_not_set_the_range():
     assert "outside" in plot["help"]
 
 
+@pytest.mark.parametrize("quantity", ["intensity", "resolution", "position"])
+def test_error_bars_of_many_sweeps_stand_side_by_side(quantity):
+    centre = np.geomspace(0.01, 0.3, 8)
+    ones = np.ones((5, 8))
+    result = SimpleNamespace(
+        quantity=quantity, centre=centre, ratio=ones, error=ones / 10, model=ones
+    )
+    labels = [f"{k} (T = {0.1 * k:g})" for k in range(5)]
+
+    (plot,) = residual_plots(labels, [result]).values()
+
+    points = np.array([t["x"] for t in plot["data"] if t["mode"] == "markers"])
+    assert np.all(np.diff(points, axis=0) > 0)
+    assert np.median(points, axis=0) == pytest.approx(centre, rel=1e-4)
+    assert points[-1][:-1] == pytest.approx(centre[:-1], rel=0.2)
+    lines = [t["x"] for t in plot["data"] if t["mode"] == "lines"]
+    assert np.allclose(lines, centre, rtol=1e-4)
+
+
 def test_a_range_always_holds_one():
     plot = residuals([1.2, 1.21, math.nan], [0.01, 0.01, math.nan])
 

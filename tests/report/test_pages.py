@@ -15,6 +15,7 @@ from nxmx_files import write_nxmx
 from pages import (
     ALL_DRAWN,
     LAPTOP,
+    NARROW,
     PLOTS,
     assert_drawn,
     assert_legible,
@@ -230,14 +231,74 @@ def test_five_sweeps_are_small_enough():
     assert len(page.encode()) - len(plotly_script().encode()) < 1e6
 
 
-def test_print_has_every_plot_on_the_paper(pixel_page, browser):
+@pytest.mark.parametrize("n, legible", [(24, True), (150, False)])
+def test_turned_words_may_not_cover_each_other(in_tmp_path, browser, n, legible):
+    """Of so many names that plotly turns them, those it is made to squeeze overlap."""
+    plot = {
+        "data": [{"x": [f"sweep_{k:03d}" for k in range(n)], "y": list(range(n))}],
+        "layout": {
+            "title": {"text": "many"},
+            "xaxis": {"nticks": n, "automargin": True}
+            | ({} if legible else {"tickangle": 30, "tickmode": "linear"}),
+            "yaxis": {"title": {"text": "number"}},
+            "showlegend": False,
+        },
+    }
+    run = RunInfo("program", "1", "DIALS", "program", ".", "2024-01-01", [], "")
+    page = render_report("title", "verdict", [Section("plots", {"many": plot})], run)
+    path = in_tmp_path / "many.html"
+    path.write_text(page)
+    with browser.open(path, LAPTOP) as shown:
+        shown.wait_until(ALL_DRAWN)
+        (drawn,) = shown.evaluate(PLOTS)
+        angle = shown.evaluate(
+            "document.querySelector('.xtick text').getAttribute('transform')"
+        )
+    assert "rotate(" in angle and "rotate(0" not in angle
+    if legible:
+        assert_legible(drawn)
+    else:
+        with pytest.raises(AssertionError, match="sweep_"):
+            assert_legible(drawn)
+
+
+def test_plots_that_are_looked_at_are_drawn_first(pixel_page, browser):
+    """Also where the window is not at the top, as after a reload or on a link."""
+    text = pixel_page.read_text()
+    linked = pixel_page.with_name("linked.html")
+    drawn = (
+        "<script>window.order = []; new MutationObserver(changes => changes.forEach("
+    )
+    drawn += (
+        "c => c.target.matches('.js-plotly-plot') && order.push(c.target.id))).observe("
+    )
+    drawn += "document.body, {subtree: true, attributeFilter: ['class']});"
+    drawn += "document.getElementById('peakogram').scrollIntoView();</script>"
+    place = text.index("<script>/**")
+    linked.write_text(text[:place] + drawn + text[place:])
+
+    with browser.open(linked, LAPTOP, watched=False) as page:
+        page.wait_until(ALL_DRAWN)
+        keys = [plot["key"] for plot in page.evaluate(PLOTS)]
+        order = list(dict.fromkeys(page.evaluate("order")))
+        seen, drawn = page.evaluate(
+            "[document.body.dataset.drawnInViewAt, document.body.dataset.drawnAt]"
+        )
+    assert order[0] == "peakogram"
+    assert sorted(order) == sorted(keys)
+    assert 0 < float(seen) < float(drawn)
+
+
+@pytest.mark.parametrize("width", [LAPTOP, NARROW])
+def test_print_has_every_plot_on_the_paper(pixel_page, browser, width):
     """Also those in a folded part; and the screen is as before afterwards."""
-    with browser.open(pixel_page) as page:
+    with browser.open(pixel_page, width) as page:
         page.wait_until(ALL_DRAWN)
         page.evaluate("document.querySelectorAll('details')[2].open = false")
         sizes = (
             "Array.from(document.querySelectorAll('.plot-area')).map("
-            "a => [a.offsetWidth, a.offsetHeight, a._fullLayout.width, a.offsetHeight])"
+            "a => [a.offsetWidth, a.offsetHeight, a._fullLayout.width, a._fullLayout.height,"
+            " a._fullLayout.margin.t, (a._fullLayout.legend || {}).orientation || ''])"
         )
         before = page.evaluate(sizes)
         page.evaluate(

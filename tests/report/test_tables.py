@@ -25,6 +25,15 @@ def test_one_row_keeps_what_it_has():
     assert table.caption == "Values. Zeros, below 0: 0."
 
 
+def test_rows_that_are_all_the_same_keep_what_they_have():
+    rows = [["Sweep", "Matched", "Alone"], ["0", "200", "0"], ["1", "200", "0"]]
+
+    table = narrow_table(rows, "Reflections")
+
+    assert table.rows == [["Sweep", "Matched"], ["0", "200"], ["1", "200"]]
+    assert table.caption == "Reflections. Alone: 0 in every row."
+
+
 def test_an_empty_cell_is_no_agreement():
     rows = [["Group", "Ceiling"], ["a", ""], ["b", "10024"]]
 

@@ -4,6 +4,8 @@
   const PAPER_WIDTH = 690;
   const PAPER_HEIGHT = 330;
   const SAVED_WIDTH = 1200;
+  // Plots that are narrower have no room for names beside them
+  const NARROW = 700;
   const areas = Array.from(document.querySelectorAll(".plot-area"));
   const waiting = areas.slice();
 
@@ -21,19 +23,35 @@
       displaylogo: false,
       modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
     });
+    area.ownHeight = graph.layout.height;
+    if (area.offsetWidth < NARROW && area.querySelector(".legend")) {
+      // And the title beside the buttons
+      putNamesAbove(area, area.offsetHeight, {
+        "title.x": 0.01, "title.xanchor": "left", "title.font.size": 14
+      });
+    }
     area.on("plotly_relayout", function () { markPreset(area); });
     markPreset(area);
   }
 
-  // One plot after the other, so that the page can be read and scrolled meanwhile
+  // One plot after the other, so that the page can be read and scrolled meanwhile; first
+  // those that are looked at
   function drawNext() {
+    const seen = waiting.findIndex(isInView);
+    const record = document.body.dataset;
+    if (seen < 0 && !record.drawnInViewAt) { record.drawnInViewAt = performance.now(); }
     if (waiting.length) {
-      draw(waiting.shift());
+      draw(waiting.splice(Math.max(seen, 0), 1)[0]);
       setTimeout(drawNext);
     } else {
-      document.body.dataset.drawn = "all";
-      document.body.dataset.drawnAt = performance.now();
+      record.drawn = "all";
+      record.drawnAt = performance.now();
     }
+  }
+
+  function isInView(area) {
+    const box = area.getBoundingClientRect();
+    return box.width > 0 && box.bottom > 0 && box.top < window.innerHeight;
   }
 
   function presetsOf(area) {
@@ -89,6 +107,9 @@
       font: {size: 11, color: "#595959"}
     };
     Object.assign(layout.margin, {t: 80, b: 80});
+    // There is room beside it, if there was none on the screen
+    ["x", "xanchor", "y", "yanchor", "font"].forEach(function (key) { delete layout.title[key]; });
+    ["orientation", "y", "yanchor", "font"].forEach(function (key) { delete (layout.legend || {})[key]; });
     if (layout.xaxis.rangeslider) {
       layout.xaxis.rangeslider.visible = false;
     }
@@ -125,26 +146,36 @@
     });
   });
 
-  // On paper names stand above the plot: beside it they would take half of the width
-  function fitToPaper(area) {
-    const own = area.layout.height;
-    const height = own ? own * PAPER_WIDTH / area.offsetWidth : PAPER_HEIGHT;
-    area.screenLayout = {
-      width: null, height: own || null, autosize: true,
-      "margin.t": area.layout.margin.t, "title.y": null, "title.yanchor": null,
-      "legend.orientation": "v", "legend.y": null, "legend.yanchor": null, "legend.font.size": null
-    };
-    Plotly.relayout(area, {
-      width: PAPER_WIDTH, height: height,
+  // Names above the plot, where they would take half of the width beside it
+  function putNamesAbove(area, height, more) {
+    Plotly.relayout(area, Object.assign({
       "legend.orientation": "h", "legend.y": 1, "legend.yanchor": "bottom", "legend.font.size": 10
-    });
+    }, more));
     const names = area.querySelector(".legend");
-    const more = names ? Math.ceil(names.getBBox().height) : 0;
-    area.style.height = height + more + "px";
+    const room = names ? Math.ceil(names.getBBox().height) : 0;
+    area.style.height = height + room + "px";
     Plotly.relayout(area, {
-      height: height + more, "margin.t": 40 + more,
-      "title.y": 1 - 10 / (height + more), "title.yanchor": "top"
+      height: height + room, "margin.t": 40 + room,
+      "title.y": 1 - 10 / (height + room), "title.yanchor": "top"
     });
+  }
+
+  const CHANGED_ABOVE = [
+    "margin.t", "title.y", "title.yanchor",
+    "legend.orientation", "legend.y", "legend.yanchor", "legend.font.size"
+  ];
+
+  function fitToPaper(area) {
+    const own = area.ownHeight;
+    const height = own ? own * PAPER_WIDTH / area.offsetWidth : PAPER_HEIGHT;
+    area.onScreen = {height: area.style.height, layout: {
+      width: null, height: area.layout.height || null, autosize: true
+    }};
+    CHANGED_ABOVE.forEach(function (path) {
+      const value = path.split(".").reduce(function (part, key) { return (part || {})[key]; }, area.layout);
+      area.onScreen.layout[path] = value === undefined ? null : value;
+    });
+    putNamesAbove(area, height, {width: PAPER_WIDTH, height: height});
   }
 
   let folded = [];
@@ -156,8 +187,8 @@
   });
   window.addEventListener("afterprint", function () {
     areas.forEach(function (area) {
-      area.style.height = area.screenLayout.height ? area.screenLayout.height + "px" : "";
-      Plotly.relayout(area, area.screenLayout);
+      area.style.height = area.onScreen.height;
+      Plotly.relayout(area, area.onScreen.layout);
     });
     folded.forEach(function (section) { section.open = false; });
   });

@@ -18,7 +18,13 @@ from dials_jungfrau_qc.algorithms.smooth_histogram import (
     find_low_end,
     make_window,
 )
-from dials_jungfrau_qc.algorithms.switch_model import Shape, SwitchFit, fit_switch
+from dials_jungfrau_qc.algorithms.switch_model import Shape, SwitchFit
+from dials_jungfrau_qc.algorithms.switch_orders import (
+    akaike,
+    fit_orders,
+    fit_smooth,
+    least_significance,
+)
 from dials_jungfrau_qc.algorithms.switch_scan import (
     WIDE_SPREAD,
     SwitchScan,
@@ -34,8 +40,6 @@ ORDERS = (2, 3, 4, 5)
 CALL_SIGNIFICANCE = 3.3
 # ... and only if J differs from 0 by so many of its errors, so that its sign is known at 95 %.
 CALL_AREA_ERRORS = 2.0
-# Orders of the smooth model within this of the best Akaike criterion are all believed.
-AIC_TOLERANCE = 4.0
 MIN_COUNTS = 200
 # Values between the first of the fit and the first position, where it begins in a background.
 CLEAR_OF_BACKGROUND = 3
@@ -184,13 +188,13 @@ def search_window(
         positions: Candidate positions, equally spaced.
         call_significance: A switch is called from here on, standard deviations.
     """
-    smooth_fits = _fit_smooth(windows)
-    smooth_window, null = min(smooth_fits, key=_akaike)
+    smooth_fits = fit_smooth(windows)
+    smooth_window, null = min(smooth_fits, key=akaike)
     scan = scan_switch(smooth_window, null.coefficients[0], positions, null.deviance)
-    fits = _fit_orders(smooth_fits, scan)
+    fits = fit_orders(smooth_fits, scan)
     window, best = fits[0]
     dispersion = best.dispersion[0]
-    significance = _significance(smooth_fits, fits, scan, call_significance)
+    significance = least_significance(smooth_fits, fits, scan, call_significance)
     candidate = _to_switch(fits, significance)
     significant = significance >= call_significance
     called = (
@@ -279,82 +283,6 @@ def _at_limit(position: float, positions: np.ndarray) -> bool:
     return not positions[0] + LIMIT_MARGIN < position < positions[-1] - LIMIT_MARGIN
 
 
-def _akaike(fitted: tuple[Window, SwitchFit]) -> float:
-    window, fit = fitted
-    return fit.deviance / fit.dispersion[0] + 2.0 * window.order
-
-
-def _fit_smooth(windows: list[Window]) -> list[tuple[Window, SwitchFit]]:
-    """The smooth model alone, at every order."""
-    fits: list[tuple[Window, SwitchFit]] = []
-    for window in windows:
-        start = [_raise_order(fits[-1], window)] if fits else None
-        fits.append((window, fit_switch([window], None, start)))
-    return fits
-
-
-def _raise_order(fitted: tuple[Window, SwitchFit], window: Window) -> np.ndarray:
-    """The same curve as coefficients of a window of higher order."""
-    lower, fit = fitted
-    more = np.zeros(window.order - lower.order)
-    return np.insert(fit.coefficients[0], lower.order + 1, more)
-
-
-def _fit_orders(smooth_fits, scan: SwitchScan) -> list[tuple[Window, SwitchFit]]:
-    """Full fits at every order worth believing, the best first."""
-    position, area = scan.best()
-    limits = (float(scan.positions[0]), float(scan.positions[-1]))
-    start = Shape(position, area if area else 0.1)
-    fits: list[tuple[Window, SwitchFit]] = []
-    for i, (window, smooth) in enumerate(smooth_fits):
-        starts = []
-        if fits:
-            # From the fit of lower order, so that a higher one is never worse.
-            starts.append((fits[-1][1].shape, _raise_order(fits[-1], window)))
-        if i in (0, len(smooth_fits) // 2):
-            starts.append((start, smooth.coefficients[0]))
-        tries = [
-            fit_switch([window], s, [c], position_limits=limits) for s, c in starts
-        ]
-        fits.append((window, min(tries, key=lambda fit: fit.deviance)))
-    dispersion = min(f.dispersion[0] for _, f in fits)
-    scores = [f.deviance / dispersion + 2.0 * w.order for w, f in fits]
-    ranked = [fits[i] for i in np.argsort(scores, kind="stable")]
-    scores.sort()
-    return [f for f, score in zip(ranked, scores) if score < scores[0] + AIC_TOLERANCE]
-
-
-def _significance(
-    smooth_fits, fits, scan: SwitchScan, call_significance: float
-) -> float:
-    """Least significance of the area, over the orders that are believed.
-
-    It is taken against the better of no switch and of a switch with J = 0, which only blurs.
-    """
-    alone = {w.order: f.deviance for w, f in smooth_fits}
-    dispersion = fits[0][1].dispersion[0]
-    against_none = min(
-        significance_of(alone[w.order] - f.deviance, dispersion, scan.trials)
-        for w, f in fits
-    )
-    if against_none < call_significance:
-        return against_none
-    smooth = {w.order: f for w, f in smooth_fits}
-    limits = (float(scan.positions[0]), float(scan.positions[-1]))
-    found = [against_none]
-    for window, fit in fits:
-        blurred = fit_switch(
-            [window],
-            Shape(fit.shape.position, 0.0),
-            list(smooth[window.order].coefficients),
-            fixed_area=0.0,
-            position_limits=limits,
-        )
-        gain = blurred.deviance - fit.deviance
-        found.append(significance_of(gain, dispersion, scan.trials))
-    return min(found)
-
-
 def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> GainSwitch:
     """Mean over the orders that are believed, with their spread in the errors."""
     dispersion = min(f.dispersion[0] for _, f in fits)
@@ -375,17 +303,6 @@ def _to_switch(fits: list[tuple[Window, SwitchFit]], significance: float) -> Gai
         spread=shape.spread,
         spread_error=float(errors[2] * shape.spread),
     )
-
-
-def significance_of(gain: float, dispersion: float, trials: float) -> float:
-    """Standard deviations, two-sided, of a drop in deviance after all trials."""
-    from scipy.special import log_ndtr, ndtri_exp
-
-    if gain <= 0:
-        return 0.0
-    log_p = log_ndtr(-math.sqrt(gain / dispersion)) + math.log(trials)
-    # Two-sided p is twice the tail; its equivalent deviation halves it again.
-    return float(-ndtri_exp(log_p)) if log_p < math.log(0.5) else 0.0
 
 
 def sign_is_known(switch: GainSwitch) -> bool:

@@ -14,9 +14,9 @@ from dials_jungfrau_qc.algorithms.gain_switch import (
     GainSwitchSearch,
     is_clear_of_low_end,
     sign_is_known,
-    significance_of,
 )
 from dials_jungfrau_qc.algorithms.switch_model import Shape, fit_switch
+from dials_jungfrau_qc.algorithms.switch_orders import significance_of
 from dials_jungfrau_qc.algorithms.switch_scan import AREAS
 
 # Drop in deviance that decides between a switch of the detector and a feature of the sample.

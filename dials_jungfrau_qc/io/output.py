@@ -70,7 +70,8 @@ class OutputFiles:
         """
         aside = self.path_for(path)
         try:
-            aside.write_text(text, encoding="utf-8")
+            # Names of files need not be valid UTF-8
+            aside.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as e:
             raise InputError(f"{path}: cannot be written: {e.strerror}") from e
 

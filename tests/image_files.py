@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ X-Binary-Size-Second-Dimension: {slow}
 X-Binary-Size-Padding: 0
 
 """
+TIFF_HEADER_BYTES = 4096
 SMV_HEADER = """{{
 HEADER_BYTES=  512;
 DIM=2;
@@ -99,11 +101,37 @@ def smv_bytes(frame: np.ndarray, number: int = 1, width: float = 0.1) -> bytes:
     return header.encode().ljust(512) + frame.astype("<u2").tobytes()
 
 
+def tiff_bytes(frame: np.ndarray, number: int = 1, width: float = 0.1) -> bytes:
+    """A square frame [slow, fast] as a Rayonix detector writes it."""
+    n = len(frame)
+    header = bytearray(TIFF_HEADER_BYTES)
+    struct.pack_into("<2sHIH", header, 0, b"II", 42, 8, 4)
+    tags = [(256, 4, n), (257, 4, n), (258, 3, 16), (273, 4, TIFF_HEADER_BYTES)]
+    for i, (tag, kind, value) in enumerate(tags):
+        struct.pack_into("<HHII", header, 10 + 12 * i, tag, kind, 1, value)
+    start, end = round(1000 * (number - 1) * width), round(1000 * number * width)
+    # Lengths in um, angles in 0.001 degrees, pixels in 0.001, pixel sizes in nm
+    for place, values in {
+        1104: (n, n, 2),
+        1128: (65535,),
+        1136: (1, 0, 0, 0),
+        1664: (100_000, 500 * n, 500 * n, 1000, 1000),
+        1692: (0, 0, 0, 0, start, 0, 0),
+        1724: (0, 0, 0, 0, end, 0, 0),
+        1756: (4, round(1000 * width)),
+        1796: (100_000, 100_000),
+        1932: (100_000,),
+    }.items():
+        struct.pack_into(f"<{len(values)}i", header, place, *values)
+    struct.pack_into("32s", header, 2368, b"010100002024.00")
+    return bytes(header) + frame.astype("<u2").tobytes()
+
+
 def write_series(
     folder: Path, frames: np.ndarray, suffix: str = "cbf", width: float = 0.1
 ) -> list[Path]:
-    """Write frames [frame][slow, fast] as x_00001.cbf and so on, or .img for SMV."""
-    pack = {"cbf": cbf_bytes, "img": smv_bytes}[suffix]
+    """Write frames [frame][slow, fast] as x_00001.cbf and so on, .img for SMV or .tif."""
+    pack = {"cbf": cbf_bytes, "img": smv_bytes, "tif": tiff_bytes}[suffix]
     paths = []
     for number, frame in enumerate(frames, 1):
         paths.append(folder / f"x_{number:05d}.{suffix}")

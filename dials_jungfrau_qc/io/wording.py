@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 _DAMAGED = "it is damaged, cut short or of another format"
 _CUT_SHORT = re.compile(r"truncated file: eof = (\d+),.*stored_eof = (\d+)")
-# What dxtbx says of a condition in its C++ code that does not hold
-_ASSERTION = re.compile(r"dxtbx (?:Internal )?Error: \S+\(\d+\): (.*)")
+# What DIALS says of a condition in its C++ code that does not hold
+_ASSERTION = re.compile(r"\w+ (?:Internal )?Error: \S+\(\d+\): (.*?)(?: failure)?\.?$")
 
 
 def reason(error: BaseException) -> str:

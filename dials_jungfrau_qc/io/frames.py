@@ -26,7 +26,12 @@ from dials_jungfrau_qc.io.compat import trusted_range_is_inclusive
 from dials_jungfrau_qc.io.errors import FrameError, InputError
 from dials_jungfrau_qc.io.experiment_json import MAX_PIXELS
 from dials_jungfrau_qc.io.image_headers import check_image
-from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout, Slices, nxmx_layout
+from dials_jungfrau_qc.io.nxmx_frames import (
+    NXmxLayout,
+    Slices,
+    check_frame,
+    nxmx_layout,
+)
 from dials_jungfrau_qc.io.wording import panels_in_words, reason
 
 
@@ -86,10 +91,12 @@ class DxtbxFrames:
     Attributes:
         imageset: The dxtbx imageset.
         shapes: Shape (slow, fast) of each panel.
+        layout: Where frames lie that HDF5 unpacks, if that is known.
     """
 
     imageset: Any
     shapes: tuple[tuple[int, int], ...]
+    layout: NXmxLayout | None = None
 
     @contextlib.contextmanager
     def open(self, depth: int = 1) -> Iterator[DxtbxFrames]:
@@ -107,6 +114,8 @@ class DxtbxFrames:
         path = self.imageset.get_path(index)
         try:
             check_image(path, self.imageset.get_format_class())
+            if self.layout:
+                check_frame(self.layout, int(self.imageset.indices()[index]))
             data = self.imageset.get_raw_data(index)
         # What the many formats raise has nothing in common
         except Exception as e:
@@ -292,7 +301,10 @@ def open_frames(
         if part is None:
             layout = _checked_layout(imageset, shapes)
             part = len(parts)
-            parts.append(layout or DxtbxFrames(imageset, shapes))
+            parts.append(
+                layout
+                or DxtbxFrames(imageset, shapes, nxmx_layout(imageset, wide=True))
+            )
             shadows.append(imageset if imageset.has_dynamic_mask() else None)
             if layout and not imageset.has_dynamic_mask():
                 part_of_file[path] = part

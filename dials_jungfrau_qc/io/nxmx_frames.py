@@ -242,20 +242,45 @@ class _Dataset:
 
     def check(self, index: int) -> None:
         """See that the chunks of a frame hold what they should; raises ValueError."""
-        if not self.handle.chunks or self.handle.is_virtual:
-            return
-        steps = self.handle.chunks
-        starts = [range(index - index % steps[0], index + 1, steps[0])]
-        starts += [range(0, n, s) for n, s in zip(self.handle.shape[1:], steps[1:])]
-        for where in itertools.product(*starts):
-            check_chunk(self.handle, where)
+        _check_chunks(self.handle, index)
 
 
-def nxmx_layout(imageset: Any) -> NXmxLayout | None:
+def _check_chunks(handle: h5py.Dataset, index: int) -> None:
+    if not handle.chunks or handle.is_virtual:
+        return
+    steps = handle.chunks
+    starts = [range(index - index % steps[0], index + 1, steps[0])]
+    starts += [range(0, n, s) for n, s in zip(handle.shape[1:], steps[1:])]
+    for where in itertools.product(*starts):
+        check_chunk(handle, where)
+
+
+def check_frame(layout: NXmxLayout, index: int) -> None:
+    """See that HDF5 can read a frame: its filters crash on some that are damaged.
+
+    Args:
+        layout: Where it lies.
+        index: Its number in the file, from 0.
+
+    Raises:
+        Exception: It is damaged; what h5py raises, or a ValueError.
+    """
+    import h5py
+
+    for segment in layout.segments:
+        if segment.start <= index < segment.stop:
+            with h5py.File(segment.file, "r", swmr=True) as file:
+                handle = file[segment.dataset]
+                check_chunk_shape(handle)
+                _check_chunks(handle, index - segment.start + segment.source_start)
+
+
+def nxmx_layout(imageset: Any, wide: bool = False) -> NXmxLayout | None:
     """The layout of the NXmx file behind an imageset.
 
     Args:
         imageset: A dxtbx imageset.
+        wide: Also where values have 64 bits, of which only dxtbx can read the frames.
 
     Returns:
         None where dxtbx itself has to read: the file is of another format, or its
@@ -290,7 +315,9 @@ def nxmx_layout(imageset: Any) -> NXmxLayout | None:
             if dataset.ndim != 3 or any(len(panel) != 2 for panel in panels):
                 return None
             # Versions of dxtbx differ in what they make of 64 bits
-            if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 4:
+            if dataset.dtype.kind not in "iuf" or (
+                dataset.dtype.itemsize > 4 and not wide
+            ):
                 return None
             return NXmxLayout(
                 segments=_segments(dataset),

@@ -43,7 +43,7 @@ IMAGES = ["cbf", "img", "tif"]
 
 
 def photons(shape, n=N_IMAGES):
-    frames = np.random.default_rng(0).poisson(4.0, (n, *shape)).astype(np.int32)
+    frames = np.random.default_rng(0).poisson(9.0, (n, *shape)).astype(np.int32)
     frames[:, *DEAD] = 0
     return frames
 

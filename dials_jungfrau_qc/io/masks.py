@@ -17,8 +17,8 @@ from dials_jungfrau_qc.io.wording import panels_in_words
 _OTHER_FILES = {
     b"\x1f\x8b": "it is compressed with gzip, unpack it first",
     b"BZh": "it is compressed with bzip2, unpack it first",
-    b"\x89HDF": "it is an HDF5 file. With dials.generate_mask masks can be made, and "
-    "with this program by output.mask",
+    b"\x89HDF": "it is an HDF5 file; dials.generate_mask and output.mask of "
+    "dials.find_bad_pixels write masks",
 }
 
 

@@ -112,6 +112,10 @@ phil_scope = libtbx.phil.parse(
       stride = 1
         .type = int(value_min=1)
         .help = "Take every so many images for pixels=frames."
+      max_unreadable = 0.1
+        .type = float(value_min=0, value_max=1)
+        .help = "Largest share of the images of an experiment, or of the stills of a list, "
+                "that may be unreadable; they are left out."
     }
 
     nproc = Auto
@@ -362,6 +366,7 @@ def _read_frames(arguments: Arguments) -> list[SpotPixels]:
                 frames.image_range and tuple(frames.image_range),
                 frames.stride,
                 _nproc(params),
+                frames.max_unreadable,
                 progress,
             )
     return spots

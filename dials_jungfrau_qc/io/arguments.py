@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import logging
 import shlex
 import sys
@@ -147,10 +148,15 @@ def parse_arguments(
         },
         changed=parser.diff_phil.as_str().strip(),
         verbosity=options.verbose,
-        command_line=shlex.join(args),
+        command_line=_printable(shlex.join(args)),
         reflections=[p for p, is_expt in zip(paths, is_experiment) if not is_expt],
         experiments=[p for p, is_expt in zip(paths, is_experiment) if is_expt],
     )
+
+
+def _printable(text: str) -> str:
+    """A text with backslashes for what of a file name is not valid UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _check_set(phil: Any, params: Any) -> None:
@@ -202,6 +208,7 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
 
     output = arguments.params.output
     logfile = directory / output.log if output.log else None
+    _escape_what_cannot_be_printed(sys.stdout)
     try:
         if logfile and logfile.is_file() and not logfile.is_symlink():
             # Another run may be writing to it: that keeps its file, this gets a new one
@@ -212,6 +219,8 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
             verbosity=arguments.verbosity, logfile=logfile and str(logfile)
         )
         _of_last_run.extend(pair for pair in _handlers() if pair not in before)
+        for _, handler in _of_last_run:
+            _escape_what_cannot_be_printed(getattr(handler, "stream", None))
     except OSError as e:
         raise InputError(f"{logfile}: cannot be written: {e.strerror}") from e
     logger.info("dials_jungfrau_qc %s, %s", __version__, dials_version())
@@ -219,6 +228,12 @@ def begin_log(arguments: Arguments, directory: Path) -> None:
         logger.info(
             "The following parameters have been modified:\n%s\n", arguments.changed
         )
+
+
+def _escape_what_cannot_be_printed(stream: Any) -> None:
+    """Print file names that are not valid UTF-8 with backslashes, as errors are."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _handlers() -> list[tuple[logging.Logger, logging.Handler]]:

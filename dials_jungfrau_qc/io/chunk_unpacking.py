@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import struct
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,19 +24,21 @@ try:
 except ImportError:
     import zlib
 
-from dials_jungfrau_qc.io.hdf5_checks import BITSHUFFLE, DEFLATE, SHUFFLE, filters
+from dials_jungfrau_qc.io.hdf5_checks import (
+    BITSHUFFLE,
+    BITSHUFFLE_HEADER,
+    BITSHUFFLE_LZ4,
+    DEFLATE,
+    SHUFFLE,
+    check_blocks,
+    filters,
+)
 
 if TYPE_CHECKING:
     import h5py
 
 Unpacker = Callable[[bytes, np.ndarray], None]
 
-# What bitshuffle's filter has as the number of LZ4 among its parameters
-_BITSHUFFLE_LZ4 = 2
-# Its chunks begin with the size in bytes, 8 bytes, and that of a block, 4 bytes
-_BITSHUFFLE_HEADER = 12
-# It works on so many values at once
-_BITSHUFFLE_STEP = 8
 # What is unpacked at a time stays in the cache
 _BITE = 1 << 18
 _NOTHING = bytes(_BITE)
@@ -64,7 +65,7 @@ def unpacker(dataset: h5py.Dataset) -> Unpacker | None:
         return _inflate_shuffled
     if used == (BITSHUFFLE,):
         _, _, parameters, _ = dataset.id.get_create_plist().get_filter(0)
-        is_lz4 = len(parameters) > 4 and parameters[4] == _BITSHUFFLE_LZ4
+        is_lz4 = len(parameters) > 4 and parameters[4] == BITSHUFFLE_LZ4
         if is_lz4 and parameters[2] == dataset.dtype.itemsize and _bitshuffle():
             return _unpack_bitshuffle
     return None
@@ -163,43 +164,15 @@ def _unpack_bitshuffle(packed: bytes, target: np.ndarray) -> None:
             f"a chunk of {target.nbytes} bytes says that it holds {says}: the file is "
             "damaged"
         )
-    block = int.from_bytes(packed[8:_BITSHUFFLE_HEADER], "big") // size
-    _check_blocks(packed, target.size, size, block)
+    block = int.from_bytes(packed[8:BITSHUFFLE_HEADER], "big") // size
+    check_blocks(packed, target.size, size)
     source = np.frombuffer(packed, np.uint8)
     used = _bitshuffle()(
-        source.ctypes.data + _BITSHUFFLE_HEADER,
+        source.ctypes.data + BITSHUFFLE_HEADER,
         target.ctypes.data,
         target.size,
         size,
         block,
     )
-    if used != len(packed) - _BITSHUFFLE_HEADER:
-        raise ValueError("a chunk is damaged")
-
-
-def _check_blocks(packed: bytes, n: int, size: int, block: int) -> None:
-    """See that the blocks of a chunk end where it ends: bitshuffle does not look.
-
-    Args:
-        packed: The chunk.
-        n: Its number of values.
-        size: Bytes of a value.
-        block: Values in a block.
-
-    Raises:
-        ValueError: They do not.
-    """
-    if block <= 0 or block % _BITSHUFFLE_STEP:
-        raise ValueError("a chunk is damaged")
-    whole, rest = divmod(n, block)
-    # Values that fill no step of their own follow as they are
-    n_blocks = whole + (rest >= _BITSHUFFLE_STEP)
-    at, end = _BITSHUFFLE_HEADER, len(packed) - n % _BITSHUFFLE_STEP * size
-    length_at = struct.Struct(">I").unpack_from
-    try:
-        for _ in range(n_blocks):
-            at += 4 + length_at(packed, at)[0]
-    except struct.error as e:
-        raise ValueError("a chunk is damaged") from e
-    if at != end:
+    if used != len(packed) - BITSHUFFLE_HEADER:
         raise ValueError("a chunk is damaged")

@@ -10,6 +10,7 @@ from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.frames import FrameSource
 from dials_jungfrau_qc.io.processes import run_in_processes
 from dials_jungfrau_qc.io.sweeps import Sweep
+from dials_jungfrau_qc.io.wording import reason
 
 
 def signal_counts(sweep: Sweep, nproc: int) -> np.ndarray:
@@ -44,8 +45,14 @@ def signal_counts(sweep: Sweep, nproc: int) -> np.ndarray:
         items = [(sweep.imagesets[0], share.tolist()) for share in shares]
         found = run_in_processes(find_constant_signal_pixels, items, len(items))
         parts = [flumpy.to_numpy(part) for part in found]
-    except (RuntimeError, OSError) as e:
-        raise InputError(f"{sweep.label}: the images cannot be read: {e}") from e
+    except InputError:
+        raise
+    # What the many formats raise has nothing in common
+    except Exception as e:
+        raise InputError(
+            f"{sweep.label}: the images cannot be read, and method=dispersion leaves none "
+            f"out: {reason(e)}"
+        ) from e
     return np.sum(parts, axis=0).reshape(source.panel_shapes[0])
 
 

@@ -20,6 +20,7 @@ from dials_jungfrau_qc.io.experiment_json import (
 from dials_jungfrau_qc.io.masks import read_mask
 from dials_jungfrau_qc.io.nexus_checks import check_nexus
 from dials_jungfrau_qc.io.reflection_file import ReflectionFile
+from dials_jungfrau_qc.io.wording import reason
 
 if TYPE_CHECKING:
     from dxtbx.model.experiment_list import ExperimentList
@@ -73,9 +74,9 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
 
     tree = read_experiment_json(path)
     mask_files = take_out_pickles(path, tree)
-    if check_format:
-        for image in check_images(path, tree):
-            check_nexus(image)
+    first_images = check_images(path, tree) if check_format else []
+    for image in first_images:
+        check_nexus(image)
     try:
         experiments = ExperimentListFactory.from_dict(
             readable_experiments(tree),
@@ -84,17 +85,17 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
         )
     except InputError:
         raise
-    except KeyError as e:
-        raise InputError(
-            f"{path}: this DIALS cannot read the experiment list: {e} is missing. Was it "
-            "written by a later version?"
-        ) from e
     # The models and formats of dxtbx raise whatever a damaged value leads to
     except Exception as e:
-        message = str(e).strip().splitlines() or [type(e).__name__]
-        hint = ". Have its images moved?" if check_format else ""
+        if check_format:
+            _blame_images(path, first_images, e)
+        if isinstance(e, KeyError):
+            raise InputError(
+                f"{path}: this DIALS cannot read the experiment list: {e} is missing. "
+                "Was it written by a later version?"
+            ) from e
         raise InputError(
-            f"{path}: cannot be read as an experiment list ({message[0][:300]}){hint}"
+            f"{path}: cannot be read as an experiment list: {reason(e)[:300]}"
         ) from e
     if not len(experiments):
         raise InputError(f"{path}: the experiment list is empty")
@@ -103,6 +104,53 @@ def load_experiments(path: Path, check_format: bool = False) -> ExperimentList:
     if check_format:
         _apply_masks(path, experiments, tree, mask_files)
     return experiments
+
+
+def _blame_images(path: Path, first_images: Sequence[Path], error: Exception) -> None:
+    """See whether images are at fault where an experiment list cannot be read.
+
+    Args:
+        path: The experiment list.
+        first_images: The files that dxtbx opens, as far as they are there.
+        error: What dxtbx raised.
+
+    Raises:
+        InputError: Images are missing, cannot be read, or are others than before.
+    """
+    again = "If its images have moved or changed, import them again"
+    if isinstance(error, FileNotFoundError) and error.filename:
+        raise InputError(
+            f"{path}: its image {error.filename} is not there. {again}"
+        ) from error
+    for image in first_images:
+        fault = fault_of_image(image)
+        if fault:
+            raise InputError(
+                f"{path}: its image {image} cannot be read: {fault}. {again}"
+            ) from error
+    if "# of images" in str(error):
+        raise InputError(
+            f"{path}: its images are not as many as when they were imported. {again}"
+        ) from error
+
+
+def fault_of_image(path: Path) -> str:
+    """Why dxtbx cannot open a file as an image; empty if it can."""
+    from dxtbx.format.Registry import get_format_class_for_file
+
+    try:
+        if not path.stat().st_size:
+            return "the file is empty"
+        format_class = get_format_class_for_file(str(path))
+        if format_class is None:
+            return "dxtbx knows no such image format"
+        instance = format_class.get_instance(str(path))
+        if instance.get_detector() is None or instance.get_beam() is None:
+            return "no detector or no beam is known"
+    # What the many formats raise has nothing in common
+    except Exception as e:
+        return reason(e)
+    return ""
 
 
 def _apply_masks(

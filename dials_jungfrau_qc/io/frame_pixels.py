@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from dials_jungfrau_qc.algorithms.value_counts import (
 )
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.experiments import experiment_info, load_experiments
-from dials_jungfrau_qc.io.frame_sharing import map_frames
+from dials_jungfrau_qc.io.frame_sharing import (
+    TooFewFramesError,
+    map_frames,
+    most_unreadable,
+)
 from dials_jungfrau_qc.io.frames import FrameReader, open_frames
 from dials_jungfrau_qc.io.reflection_groups import Group, group_suffix
 from dials_jungfrau_qc.io.spot_pixels import SpotPixels, recorded_transmission
+
+logger = logging.getLogger("dials.jungfrau_qc.frame_pixels")
 
 # Merging counts costs a sort of the distinct values: not for each frame
 _MERGE_EVERY = 16
@@ -30,6 +37,7 @@ def read_frame_pixels(
     image_range: tuple[int, int] | None = None,
     stride: int = 1,
     nproc: int = 1,
+    max_unreadable: float = 0.1,
     progress: Callable[[str, int], Callable[[int], object]] | None = None,
 ) -> list[SpotPixels]:
     """Count the pixel values of the images of an experiment list, masks applied.
@@ -43,6 +51,8 @@ def read_frame_pixels(
         image_range: First and last image of each experiment; all by default.
         stride: Take every stride-th of them.
         nproc: Number of processes.
+        max_unreadable: Largest share of the images of an experiment that may be
+            unreadable, or of the stills of a list; they are left out.
         progress: Given a name and a number of frames, returns what is to be called with
             the number of frames done since its last call.
 
@@ -54,6 +64,9 @@ def read_frame_pixels(
     """
     experiments = load_experiments(path, check_format=True)
     groups: list[SpotPixels] = []
+    # Of stills, each an experiment of its own; one at least has to be read
+    n_lost = 0
+    limit = min(most_unreadable(len(experiments), max_unreadable), len(experiments) - 1)
     for id_, experiment in enumerate(experiments):
         if experiment.imageset is None or not len(experiment.imageset):
             raise InputError(f"{path}: experiment {id_} has no images")
@@ -63,14 +76,24 @@ def read_frame_pixels(
             experiment.imageset, image_range=image_range, stride=stride
         )
         name = Path(info.template).name or f"experiment {id_}"
+        if not any(mask.any() for mask in source.masks):
+            raise InputError(f"{path}: all pixels of {name} are masked")
         done = progress(name, source.n_frames) if progress else None
         by_panel = group_by == "panel"
-        parts, _ = map_frames(
-            source,
-            functools.partial(_count_frames, by_panel=by_panel),
-            nproc,
-            progress=done,
-        )
+        try:
+            parts, _ = map_frames(
+                source,
+                functools.partial(_count_frames, by_panel=by_panel),
+                nproc,
+                max_unreadable=max_unreadable,
+                progress=done,
+            )
+        except TooFewFramesError as e:
+            n_lost += 1
+            if source.n_frames > 1 or n_lost > limit:
+                raise
+            logger.warning("%s: experiment %d is left out: %s", path, id_, e)
+            continue
         for panel in range(len(info.panel_names) if by_panel else 1):
             limit = info.trusted_ranges[panel if by_panel else slice(None), ..., 1]
             groups.append(

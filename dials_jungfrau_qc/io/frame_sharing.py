@@ -75,7 +75,8 @@ def map_frames(
             that large results are never all in memory; the one result is returned.
 
     Raises:
-        InputError: Too many frames cannot be read, or a process died.
+        TooFewFramesError: Too many frames cannot be read.
+        InputError: A process died.
     """
     if groups is None:
         places = np.arange(source.n_frames) if frames is None else np.asarray(frames)
@@ -86,7 +87,7 @@ def map_frames(
         for part in np.array_split(np.arange(len(groups)), nproc)
     ]
     n_frames = sum(map(len, groups))
-    limit = math.floor(max_unreadable * n_frames)
+    limit = most_unreadable(n_frames, max_unreadable)
     if nproc == 1 and executor is None:
         done = [_run_share(shares[0], work, limit, progress)]
     else:
@@ -104,18 +105,37 @@ def map_frames(
     return [result for result, _ in done], unreadable
 
 
+def most_unreadable(n_frames: int, share: float) -> int:
+    """How many frames may be unreadable, given the largest share."""
+    # A share that is meant to be a whole number of frames is that number
+    return math.floor(share * n_frames + 1e-9)
+
+
+class TooFewFramesError(InputError):
+    """More frames of a source cannot be read than may be left out."""
+
+
 def check_unreadable(unreadable: Unreadable, n_frames: int, limit: int) -> None:
     """Refuse to go on with too few frames.
 
+    Args:
+        unreadable: Those that cannot be read; above the limit no more are looked for.
+        n_frames: All that should be read.
+        limit: How many of them may be unreadable.
+
     Raises:
-        InputError: More than limit frames are unreadable.
+        TooFewFramesError: More than limit frames are unreadable, or all.
     """
     n = len(unreadable.numbers)
-    if n > limit or n == n_frames:
-        raise InputError(
-            f"{n} of {n_frames} images cannot be read, the first of them image "
-            f"{unreadable.numbers[0]}: {unreadable.reason}"
-        )
+    if n < n_frames and n <= limit:
+        return
+    first = f"the first of them image {unreadable.numbers[0]}: {unreadable.reason}"
+    if n == n_frames:
+        raise TooFewFramesError(f"{n} of {n_frames} images cannot be read, {first}")
+    raise TooFewFramesError(
+        f"at least {n} of {n_frames} images cannot be read, and max_unreadable allows "
+        f"{limit}; {first}"
+    )
 
 
 def _run_in_processes(

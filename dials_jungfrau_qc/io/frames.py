@@ -17,13 +17,22 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dials_jungfrau_qc.io.compat import trusted_range_is_inclusive
 from dials_jungfrau_qc.io.errors import FrameError, InputError
-from dials_jungfrau_qc.io.nxmx_frames import NXmxLayout, Slices, nxmx_layout
+from dials_jungfrau_qc.io.experiment_json import MAX_PIXELS
+from dials_jungfrau_qc.io.image_headers import check_image
+from dials_jungfrau_qc.io.nxmx_frames import (
+    NXmxLayout,
+    Slices,
+    check_frame,
+    nxmx_layout,
+)
+from dials_jungfrau_qc.io.wording import panels_in_words, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +91,12 @@ class DxtbxFrames:
     Attributes:
         imageset: The dxtbx imageset.
         shapes: Shape (slow, fast) of each panel.
+        layout: Where frames lie that HDF5 unpacks, if that is known.
     """
 
     imageset: Any
     shapes: tuple[tuple[int, int], ...]
+    layout: NXmxLayout | None = None
 
     @contextlib.contextmanager
     def open(self, depth: int = 1) -> Iterator[DxtbxFrames]:
@@ -100,16 +111,22 @@ class DxtbxFrames:
         """
         from dxtbx import flumpy
 
+        path = self.imageset.get_path(index)
         try:
+            check_image(path, self.imageset.get_format_class())
+            if self.layout:
+                check_frame(self.layout, int(self.imageset.indices()[index]))
             data = self.imageset.get_raw_data(index)
         # What the many formats raise has nothing in common
         except Exception as e:
-            lines = str(e).strip().splitlines()
-            raise FrameError(lines[0] if lines else type(e).__name__) from e
+            raise FrameError(f"{path}: {reason(e)}") from e
         panels = [flumpy.to_numpy(panel) for panel in data]
         shapes = tuple(panel.shape for panel in panels)
         if shapes != self.shapes:
-            raise FrameError(f"panels of {shapes} where the detector has {self.shapes}")
+            raise FrameError(
+                f"{path}: it has {panels_in_words(shapes)}, the detector "
+                f"{panels_in_words(self.shapes)}"
+            )
         return panels
 
 
@@ -219,7 +236,7 @@ class FrameReader:
         try:
             return [flumpy.to_numpy(mask) for mask in imageset.get_mask(position)]
         except Exception as e:
-            raise FrameError(f"no mask of its shadow: {e}") from e
+            raise FrameError(f"no mask of its shadow: {reason(e)}") from e
 
     def mask(self, panel: int) -> np.ndarray:
         """What is good in a panel of the frame just read, its values apart.
@@ -262,6 +279,11 @@ def open_frames(
         raise InputError("there are no images")
     detector = imagesets[0].get_detector()
     shapes = tuple(_shape(panel) for panel in detector)
+    if sum(slow * fast for slow, fast in shapes) > MAX_PIXELS:
+        raise InputError(
+            f"{imagesets[0].paths()[0]}: a detector of {panels_in_words(shapes)} cannot "
+            "be: the file is damaged"
+        )
     parts: list[NXmxLayout | DxtbxFrames] = []
     shadows: list[Any] = []
     frames: list[tuple[int, int]] = []
@@ -270,14 +292,19 @@ def open_frames(
     part_of_file: dict[str, int] = {}
     for imageset in imagesets:
         own = imageset.get_detector()
-        if own is None or tuple(map(_shape, own)) != shapes:
-            raise InputError("the images are of detectors of different shape")
         path = imageset.paths()[0]
+        if own is None or tuple(map(_shape, own)) != shapes:
+            raise different_detectors(
+                imagesets[0].paths()[0], shapes, path, [_shape(p) for p in own or ()]
+            )
         part = None if imageset.has_dynamic_mask() else part_of_file.get(path)
         if part is None:
             layout = _checked_layout(imageset, shapes)
             part = len(parts)
-            parts.append(layout or DxtbxFrames(imageset, shapes))
+            parts.append(
+                layout
+                or DxtbxFrames(imageset, shapes, nxmx_layout(imageset, wide=True))
+            )
             shadows.append(imageset if imageset.has_dynamic_mask() else None)
             if layout and not imageset.has_dynamic_mask():
                 part_of_file[path] = part
@@ -287,7 +314,8 @@ def open_frames(
         positions += range(len(imageset))
         first = _first_number(imageset) if len(imagesets) == 1 else len(numbers) + 1
         numbers += range(first, first + len(imageset))
-    chosen = _select(np.array(numbers), images, image_range, stride)
+    name = Path(imagesets[0].paths()[0]).name
+    chosen = _select(np.array(numbers), images, image_range, stride, name)
     inclusive = trusted_range_is_inclusive()
     return FrameSource(
         parts=tuple(parts),
@@ -302,6 +330,16 @@ def open_frames(
         ),
         shadows=tuple(shadows),
         positions=np.array(positions)[chosen],
+    )
+
+
+def different_detectors(
+    first: str, shapes: Sequence[Any], other: str, other_shapes: Sequence[Any]
+) -> InputError:
+    """What to say of images that cannot be judged together."""
+    return InputError(
+        f"{first} has {panels_in_words(shapes)} and {other} "
+        f"{panels_in_words(other_shapes)}: run the program once for each detector"
     )
 
 
@@ -333,6 +371,7 @@ def _select(
     images: Sequence[int] | None,
     image_range: tuple[int, int] | None,
     stride: int,
+    name: str,
 ) -> np.ndarray:
     """Indices of the images that the user wants, in the user's order."""
     if stride < 1:
@@ -340,7 +379,9 @@ def _select(
     if images is None and image_range is not None:
         first, last = image_range
         if first > last:
-            raise InputError(f"image_range={first},{last} is empty")
+            raise InputError(
+                f"image_range={first},{last} is empty: the first image comes first"
+            )
         images = range(first, last + 1)
     if images is None:
         return np.arange(len(numbers))[::stride]
@@ -348,7 +389,7 @@ def _select(
     wrong = [image for image in images if not first <= image <= last]
     if wrong:
         raise InputError(
-            f"image {wrong[0]} is outside of the scan: it has images {first} to {last}"
+            f"image {wrong[0]} is outside of the scan: {name} has images {first} to {last}"
         )
     return np.array(list(dict.fromkeys(images)), dtype=int)[::stride] - first
 
@@ -372,9 +413,12 @@ def static_masks(imageset: Any) -> tuple[np.ndarray, ...]:
         flumpy.to_numpy(external.tile(i).data()) for i in range(external.n_tiles())
     ]
     if [tile.shape for tile in tiles] != [mask.shape for mask in masks]:
+        name = imageset.external_lookup.mask.filename
+        image = imageset.paths()[0]
         raise InputError(
-            f"the mask of the images ({imageset.external_lookup.mask.filename or 'static'}) "
-            f"has panels of {[t.shape for t in tiles]}, the detector "
-            f"{[m.shape for m in masks]}"
+            f"the mask {name or f'in {image}'} has "
+            f"{panels_in_words([t.shape for t in tiles])}, the detector of the images "
+            f"{panels_in_words([m.shape for m in masks])}"
+            + ("" if name else ". Import the images again if they have changed")
         )
     return tuple(mask & tile for mask, tile in zip(masks, tiles))

@@ -7,6 +7,7 @@ of deflate, and for whatever size is written in front of LZ4.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 DEFLATE, SHUFFLE = 1, 2
 LZ4, BITSHUFFLE = 32004, 32008
+# What bitshuffle's filter has as the number of LZ4 among its parameters
+BITSHUFFLE_LZ4 = 2
+# Its chunks begin with the size in bytes, 8 bytes, and that of a block, 4 bytes
+BITSHUFFLE_HEADER = 12
+# It works on so many values at once
+BITSHUFFLE_STEP = 8
 # HDF5 holds a chunk packed and unpacked at the same time
 MAX_CHUNK_BYTES = 1 << 28
 # A data set up to this size may be of nothing but zeros
@@ -99,8 +106,44 @@ def check_chunk(dataset: h5py.Dataset, where: tuple[int, ...]) -> None:
     elif used[0] in (LZ4, BITSHUFFLE) and len(used) == 1 and info.size >= 8:
         skipped, packed = dataset.id.read_direct_chunk(where)
         says = int.from_bytes(packed[:8], "big")
-        if not skipped and says > expected:
+        if skipped:
+            return
+        if says > expected:
             raise ValueError(_too_much(dataset, says, expected))
+        _, _, parameters, _ = dataset.id.get_create_plist().get_filter(0)
+        if used[0] == BITSHUFFLE and BITSHUFFLE_LZ4 in parameters[4:5]:
+            size = dataset.dtype.itemsize
+            check_blocks(packed, says // size, size)
+
+
+def check_blocks(packed: bytes, n: int, size: int) -> None:
+    """See that the blocks of a chunk end where it ends.
+
+    Bitshuffle does not look, and reads on through memory that is not its own.
+
+    Args:
+        packed: The chunk.
+        n: Its number of values.
+        size: Bytes of a value.
+
+    Raises:
+        ValueError: They do not.
+    """
+    block = int.from_bytes(packed[8:BITSHUFFLE_HEADER], "big") // size
+    if block <= 0 or block % BITSHUFFLE_STEP:
+        raise ValueError("a chunk is damaged")
+    whole, rest = divmod(n, block)
+    # Values that fill no step of their own follow as they are
+    n_blocks = whole + (rest >= BITSHUFFLE_STEP)
+    at, end = BITSHUFFLE_HEADER, len(packed) - n % BITSHUFFLE_STEP * size
+    length_at = struct.Struct(">I").unpack_from
+    try:
+        for _ in range(n_blocks):
+            at += 4 + length_at(packed, at)[0]
+    except struct.error as e:
+        raise ValueError("a chunk is damaged") from e
+    if at != end:
+        raise ValueError("a chunk is damaged")
 
 
 def _check_inflated(dataset: h5py.Dataset, packed: bytes, expected: int) -> None:

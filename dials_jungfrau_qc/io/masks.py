@@ -11,6 +11,19 @@ from typing import Any
 import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.wording import panels_in_words
+
+# How files begin that are taken for masks
+_OTHER_FILES = {
+    b"\x1f\x8b": "it is compressed with gzip, unpack it first",
+    b"BZh": "it is compressed with bzip2, unpack it first",
+    b"\x89HDF": "it is an HDF5 file; dials.generate_mask and output.mask of "
+    "dials.find_bad_pixels write masks",
+}
+
+
+class _NoMaskError(ValueError):
+    """A pickle holds something else than a mask."""
 
 
 class _MaskUnpickler(pickle.Unpickler):
@@ -23,13 +36,13 @@ class _MaskUnpickler(pickle.Unpickler):
             return getattr(flex, name)
         if (module, name) == ("_codecs", "encode"):
             return _latin1
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no mask")
+        raise _NoMaskError(f"it holds {module}.{name}, which is no mask")
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     """What protocols below 3 call to make bytes; other codecs can do more."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding}")
+        raise _NoMaskError(f"bytes in the encoding {encoding}")
     return text.encode("latin1")
 
 
@@ -48,11 +61,18 @@ def mask_from_bytes(content: bytes) -> tuple[np.ndarray, ...]:
     from dxtbx import flumpy
     from scitbx.array_family import flex
 
+    if not content:
+        raise ValueError("the file is empty")
+    for start, what in _OTHER_FILES.items():
+        if content.startswith(start):
+            raise ValueError(what)
     try:
         mask = _MaskUnpickler(io.BytesIO(content), encoding="bytes").load()
+    except _NoMaskError:
+        raise
     # A damaged pickle can raise anything
     except Exception as e:
-        raise ValueError(str(e) or type(e).__name__) from e
+        raise ValueError(f"it is no pickle, or damaged ({e})") from e
     panels = (mask,) if isinstance(mask, flex.bool) else mask
     if not isinstance(panels, (tuple, list)) or not panels:
         raise ValueError("it holds neither flex.bool nor a tuple of flex.bool")
@@ -85,16 +105,10 @@ def read_mask(
     own = [mask.shape for mask in masks]
     if shapes is not None and own != [tuple(shape) for shape in shapes]:
         raise InputError(
-            f"{path}: this mask has {_shapes(own)}, the detector {_shapes(shapes)}"
+            f"{path}: this mask has {panels_in_words(own)}, the detector "
+            f"{panels_in_words(shapes)}"
         )
     return masks
-
-
-def _shapes(shapes: Sequence[Sequence[int]]) -> str:
-    distinct = {tuple(shape) for shape in shapes}
-    sizes = " or ".join(f"{slow} x {fast}" for slow, fast in sorted(distinct))
-    n = len(shapes)
-    return f"{n} {'panel' if n == 1 else 'panels'} of {sizes} pixels (slow x fast)"
 
 
 def mask_bytes(masks: Sequence[np.ndarray]) -> bytes:

@@ -17,6 +17,7 @@ from dials_jungfrau_qc.io.hdf5_checks import (
     check_chunk_shape,
     check_size,
 )
+from dials_jungfrau_qc.io.wording import reason
 
 if TYPE_CHECKING:
     import h5py
@@ -58,8 +59,7 @@ def check_nexus(path: Path) -> None:
                 _check_dependence(file, dataset)
     # A damaged file: what HDF5 cannot open dxtbx will not read either
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as e:
-        lines = str(e).strip().splitlines() or [type(e).__name__]
-        raise InputError(f"{path}: damaged HDF5 file ({lines[0]})") from e
+        raise InputError(f"{path}: this HDF5 file cannot be read: {reason(e)}") from e
     except ValueError as e:
         raise InputError(f"{path}: {e}") from e
 

@@ -26,6 +26,7 @@ from dials_jungfrau_qc.io.hdf5_checks import (
     check_chunk,
     check_chunk_shape,
 )
+from dials_jungfrau_qc.io.wording import panels_in_words, reason
 
 if TYPE_CHECKING:
     import h5py
@@ -60,12 +61,14 @@ class NXmxLayout:
         segments: The data sets in order; more than one where the data set is virtual.
         frame_shape: Of a whole frame, (slow, fast).
         panels: The part of a frame that each panel takes, as slices (slow, fast).
+        kinds: The kinds of numbers (numpy.dtype.kind) that make one series with them.
         bit_depth: Of the readout; its two highest values then mean -1 and -2.
     """
 
     segments: tuple[Segment, ...]
     frame_shape: tuple[int, int]
     panels: tuple[Slices, ...]
+    kinds: str
     bit_depth: int | None = None
 
     @contextlib.contextmanager
@@ -120,7 +123,7 @@ class NXmxReader:
             dataset = self._dataset(segment)
             frame = self._fill(dataset, index - segment.start + segment.source_start)
         except (OSError, KeyError, ValueError, RuntimeError) as e:
-            raise FrameError(f"{segment.file}: {_first_line(e)}") from e
+            raise FrameError(f"{segment.file}: {reason(e)}") from e
         if self._layout.bit_depth:
             _mark_masking_values(frame, self._layout.bit_depth)
         return [frame[panel] for panel in self._layout.panels]
@@ -135,10 +138,24 @@ class NXmxReader:
 
     def _dataset(self, segment: Segment) -> _Dataset:
         if segment not in self._datasets:
-            self._datasets[segment] = _Dataset.of(
-                self._file(segment.file)[segment.dataset]
-            )
+            handle = self._file(segment.file)[segment.dataset]
+            self._check_frames(handle)
+            self._datasets[segment] = _Dataset.of(handle)
         return self._datasets[segment]
+
+    def _check_frames(self, handle: Any) -> None:
+        """See that a data set holds frames as the layout has them; else a ValueError."""
+        import h5py
+
+        if not isinstance(handle, h5py.Dataset) or len(handle.shape or ()) != 3:
+            raise ValueError(f"{handle.name} holds no images")
+        if handle.shape[1:] != tuple(self._layout.frame_shape):
+            raise ValueError(
+                f"images of {panels_in_words([handle.shape[1:]])} where the detector has "
+                f"{panels_in_words([self._layout.frame_shape])}"
+            )
+        if handle.dtype.kind not in self._layout.kinds or handle.dtype.itemsize > 4:
+            raise ValueError(f"images of another type than the others: {handle.dtype}")
 
     def _file(self, path: str) -> h5py.File:
         import h5py
@@ -149,31 +166,39 @@ class NXmxReader:
 
     def _fill(self, dataset: _Dataset, index: int) -> np.ndarray:
         handle = dataset.handle
-        if not 0 <= index < handle.shape[0] or handle.shape[1:] != tuple(
-            self._layout.frame_shape
-        ):
+        if not 0 <= index < handle.shape[0]:
             raise ValueError(
-                f"no frame {index} of {self._layout.frame_shape} in a data set of "
-                f"{handle.shape}"
+                f"it has {handle.shape[0]} images, and this would be number {index + 1}"
             )
         if (
             dataset.has_holes
             and not handle.id.get_chunk_info_by_coord((index, 0, 0))[3]
         ):
             raise ValueError(f"frame {index} was never written")
-        buffer = None
-        if len(self._buffers) == self._buffers.maxlen:
-            buffer = self._buffers.popleft()
-        if buffer is None or buffer.dtype != handle.dtype:
-            buffer = np.empty(self._layout.frame_shape, handle.dtype)
-        self._buffers.append(buffer)
         packed = dataset.packed(index) if dataset.unpack else None
         if packed is None:
             dataset.check(index)
-            handle.read_direct(buffer, np.s_[index])
-        else:
-            dataset.unpack(packed, buffer)
+        buffer = self._buffer(handle.dtype)
+        try:
+            if packed is None:
+                handle.read_direct(buffer, np.s_[index])
+            else:
+                dataset.unpack(packed, buffer)
+        except BaseException:
+            # No frame was read: those before hold as long as they did
+            self._buffers.appendleft(self._buffers.pop())
+            raise
         return _as_dxtbx(buffer)
+
+    def _buffer(self, dtype: np.dtype) -> np.ndarray:
+        """Memory for a frame: that of the oldest where enough are held."""
+        buffer = None
+        if len(self._buffers) == self._buffers.maxlen:
+            buffer = self._buffers.popleft()
+        if buffer is None or buffer.dtype != dtype:
+            buffer = np.empty(self._layout.frame_shape, dtype)
+        self._buffers.append(buffer)
+        return buffer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,20 +242,45 @@ class _Dataset:
 
     def check(self, index: int) -> None:
         """See that the chunks of a frame hold what they should; raises ValueError."""
-        if not self.handle.chunks or self.handle.is_virtual:
-            return
-        steps = self.handle.chunks
-        starts = [range(index - index % steps[0], index + 1, steps[0])]
-        starts += [range(0, n, s) for n, s in zip(self.handle.shape[1:], steps[1:])]
-        for where in itertools.product(*starts):
-            check_chunk(self.handle, where)
+        _check_chunks(self.handle, index)
 
 
-def nxmx_layout(imageset: Any) -> NXmxLayout | None:
+def _check_chunks(handle: h5py.Dataset, index: int) -> None:
+    if not handle.chunks or handle.is_virtual:
+        return
+    steps = handle.chunks
+    starts = [range(index - index % steps[0], index + 1, steps[0])]
+    starts += [range(0, n, s) for n, s in zip(handle.shape[1:], steps[1:])]
+    for where in itertools.product(*starts):
+        check_chunk(handle, where)
+
+
+def check_frame(layout: NXmxLayout, index: int) -> None:
+    """See that HDF5 can read a frame: its filters crash on some that are damaged.
+
+    Args:
+        layout: Where it lies.
+        index: Its number in the file, from 0.
+
+    Raises:
+        Exception: It is damaged; what h5py raises, or a ValueError.
+    """
+    import h5py
+
+    for segment in layout.segments:
+        if segment.start <= index < segment.stop:
+            with h5py.File(segment.file, "r", swmr=True) as file:
+                handle = file[segment.dataset]
+                check_chunk_shape(handle)
+                _check_chunks(handle, index - segment.start + segment.source_start)
+
+
+def nxmx_layout(imageset: Any, wide: bool = False) -> NXmxLayout | None:
     """The layout of the NXmx file behind an imageset.
 
     Args:
         imageset: A dxtbx imageset.
+        wide: Also where values have 64 bits, of which only dxtbx can read the frames.
 
     Returns:
         None where dxtbx itself has to read: the file is of another format, or its
@@ -265,12 +315,15 @@ def nxmx_layout(imageset: Any) -> NXmxLayout | None:
             if dataset.ndim != 3 or any(len(panel) != 2 for panel in panels):
                 return None
             # Versions of dxtbx differ in what they make of 64 bits
-            if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 4:
+            if dataset.dtype.kind not in "iuf" or (
+                dataset.dtype.itemsize > 4 and not wide
+            ):
                 return None
             return NXmxLayout(
                 segments=_segments(dataset),
                 frame_shape=tuple(dataset.shape[1:]),
                 panels=panels,
+                kinds="f" if dataset.dtype.kind == "f" else "iu",
                 bit_depth=instance._bit_depth_readout or None,
             )
     except (
@@ -351,11 +404,3 @@ def register_filters() -> None:
     """Let HDF5 find the filters of hdf5plugin, such as bitshuffle, where it is there."""
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    message = lines[0] if lines else type(error).__name__
-    if "plugin" in message or "filter" in message:
-        message += " (is the Python package hdf5plugin installed?)"
-    return message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -58,6 +59,9 @@ class OutputFiles:
         """A path to write to, in the folder of the final one."""
         if path in self._aside:
             raise InputError(f"{path}: two results would be written to this file")
+        if path.is_dir():
+            # Renaming would fail after other results have their names
+            raise InputError(f"{path}: cannot be written: {os.strerror(errno.EISDIR)}")
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._aside[path] = aside
         return aside
@@ -70,7 +74,8 @@ class OutputFiles:
         """
         aside = self.path_for(path)
         try:
-            aside.write_text(text, encoding="utf-8")
+            # Names of files need not be valid UTF-8
+            aside.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as e:
             raise InputError(f"{path}: cannot be written: {e.strerror}") from e
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,7 +40,8 @@ from dials_jungfrau_qc.algorithms.pixel_tests import (
 )
 from dials_jungfrau_qc.algorithms.predicted_spots import PredictedSpots
 from dials_jungfrau_qc.io.dispersion import constant_signal, signal_counts
-from dials_jungfrau_qc.io.errors import FrameError, InputError
+from dials_jungfrau_qc.io.errors import InputError
+from dials_jungfrau_qc.io.frame_samples import check_trusted, read_samples
 from dials_jungfrau_qc.io.frame_sharing import Unreadable, map_frames
 from dials_jungfrau_qc.io.frames import FrameReader, FrameSource
 from dials_jungfrau_qc.io.processes import FORKS, shared_lock, shared_zeros
@@ -104,7 +105,10 @@ def search_sweep(
     source = sweep.source
     if not any(mask.any() for mask in source.masks):
         raise InputError(f"{sweep.label}: all pixels are masked already")
-    samples = read_samples(source, look_places(source.n_frames, N_SAMPLES))
+    samples = read_samples(
+        source, look_places(source.n_frames, N_SAMPLES), max_unreadable
+    )
+    check_trusted(source, samples, sweep.label)
     trusted = [
         tuple(map(float, limit.limits(panel.dtype)))
         for limit, panel in zip(source.trusted, samples[0])
@@ -138,7 +142,7 @@ def search_sweep(
             for test, suspect in zip(tests, suspects)
         ],
         nproc,
-        max_unreadable,
+        unreadable,
     )
     bad = [
         classify(test, suspect, look.at(suspect.index), limits, limit, ground.negative)
@@ -245,25 +249,6 @@ def _signal_pixels(sweep: Sweep, nproc: int) -> BadPixels:
     return signal_pixels(np.flatnonzero(constant_signal(counts, n)), counts, n)
 
 
-def read_samples(source: FrameSource, places: Iterable[int]) -> list[list[np.ndarray]]:
-    """Read a few frames to keep.
-
-    Raises:
-        InputError: None of them can be read.
-    """
-    samples, error = [], None
-    places = list(places)
-    with source.open(len(places)) as reader:
-        for k in places:
-            try:
-                samples.append(reader.read(int(k)))
-            except FrameError as e:
-                error = e
-    if not samples:
-        raise InputError(f"the images cannot be read: {error}")
-    return samples
-
-
 def _angle(sweep: Sweep, panel: int, rows: slice) -> np.ndarray:
     """What grows with the scattering angle of the pixels of some rows of a panel."""
     return scattering_angle(
@@ -367,13 +352,16 @@ def _add_blocks(
 
     for k, _, panels in frames:
         own = int(np.searchsorted(last, k))
-        if waiting and (len(waiting) == depth or own != block):
+        if waiting and own != block:
             add_waiting()
         if own != block and block >= 0:
             for accumulator in accumulators:
                 accumulator.end_block()
         block = own
         waiting.append((k, panels))
+        # The next frame takes the memory of the first of them
+        if len(waiting) == depth:
+            add_waiting()
     if waiting:
         add_waiting()
     for accumulator in accumulators:
@@ -395,7 +383,7 @@ def second_look(
     source: FrameSource,
     pixels: Sequence[np.ndarray],
     nproc: int,
-    max_unreadable: float,
+    unreadable: Unreadable = Unreadable(),
 ) -> list[Look]:
     """Read the values of some pixels in frames from all over the series.
 
@@ -403,9 +391,10 @@ def second_look(
         source: The frames.
         pixels: Flat indices for each panel.
         nproc: Number of processes.
-        max_unreadable: Largest share of frames that may be unreadable.
+        unreadable: Frames that are known to be unreadable.
     """
-    places = look_places(source.n_frames, N_LOOKS)
+    readable = np.flatnonzero(~np.isin(source.numbers, unreadable.numbers))
+    places = readable[look_places(len(readable), N_LOOKS)]
     if not any(map(len, pixels)):
         return [Look(index, places[:0], np.empty((len(index), 0))) for index in pixels]
     parts, _ = map_frames(
@@ -413,7 +402,6 @@ def second_look(
         functools.partial(_values_at, pixels),
         nproc,
         frames=places,
-        max_unreadable=max_unreadable,
     )
     seen = np.array([k for part in parts for k, _ in part], dtype=int)
     frames = [values for part in parts for _, values in part]

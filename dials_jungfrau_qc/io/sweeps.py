@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,14 @@ import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.experiment_json import refuse_pickle
-from dials_jungfrau_qc.io.experiments import load_experiments
-from dials_jungfrau_qc.io.frames import FrameSource, open_frames
+from dials_jungfrau_qc.io.experiments import fault_of_image, load_experiments
+from dials_jungfrau_qc.io.frames import (
+    FrameSource,
+    different_detectors,
+    open_frames,
+)
 from dials_jungfrau_qc.io.nexus_checks import check_nexus
+from dials_jungfrau_qc.io.wording import reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +102,11 @@ def open_sweeps(
     shapes = sweeps[0].source.panel_shapes
     for sweep in sweeps:
         if sweep.source.panel_shapes != shapes:
-            raise InputError(
-                f"{sweeps[0].label} and {sweep.label} are of detectors of different "
-                "shape: run the program once for each"
+            raise different_detectors(
+                sweeps[0].imagesets[0].paths()[0],
+                shapes,
+                sweep.imagesets[0].paths()[0],
+                sweep.source.panel_shapes,
             )
     return sweeps
 
@@ -110,16 +120,23 @@ def _from_images(paths: Sequence[Path]) -> list[Any]:
         refuse_pickle(path)
         check_nexus(path)
     try:
-        experiments = list(
-            ExperimentListFactory.from_filenames(
-                [str(path) for path in paths], unhandled=unhandled
+        # dxtbx prints why it begins another sweep
+        with contextlib.redirect_stdout(io.StringIO()):
+            experiments = list(
+                ExperimentListFactory.from_filenames(
+                    [str(path) for path in paths], unhandled=unhandled
+                )
             )
-        )
     # What the many formats raise has nothing in common
     except Exception as e:
-        raise InputError(f"{paths[0]}: cannot be read as an image: {_line(e)}") from e
-    if unhandled:
-        raise InputError(f"{unhandled[0]}: dxtbx knows no such image format")
+        faults = ((path, fault_of_image(path)) for path in paths)
+        path, fault = next(
+            filter(operator.itemgetter(1), faults), (paths[0], reason(e))
+        )
+        raise InputError(f"{path}: cannot be read as an image: {fault}") from e
+    for path in unhandled:
+        fault = fault_of_image(Path(path)) or "dxtbx knows no such image format"
+        raise InputError(f"{path}: cannot be read as an image: {fault}")
     return experiments
 
 
@@ -139,7 +156,10 @@ def _sweep(
     imagesets = [experiment.imageset for experiment in experiments]
     first = experiments[0]
     if first.detector is None or first.beam is None:
-        raise InputError(f"{_label(imagesets)}: no detector or no beam is known")
+        raise InputError(
+            f"{imagesets[0].paths()[0]}: its header is cut short, or says nothing of the "
+            "detector or the beam"
+        )
     return Sweep(
         label=_label(imagesets),
         source=open_frames(imagesets, numbers, image_range, stride),
@@ -159,8 +179,3 @@ def _label(imagesets: Sequence[Any]) -> str:
         template = imagesets[0].get_template()
     name = Path(template or (paths[0] if len(paths) else "images")).name
     return name if len(imagesets) == 1 else f"{name} and {len(imagesets) - 1} more"
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -207,7 +207,7 @@ def find_suspects(
         scatter,
         perhaps,
         _outliers(tests, limits),
-        _constant(tests),
+        _constant(tests, limits),
     )
 
 
@@ -281,15 +281,19 @@ def _outliers(tests: PanelTests, limits: Limits) -> np.ndarray:
     return found[alone]
 
 
-def _constant(tests: PanelTests) -> np.ndarray:
-    """Pixels that may always have the same value."""
+def _constant(tests: PanelTests, limits: Limits) -> np.ndarray:
+    """Pixels that may always have the same value, and hardly by chance."""
+    from scipy.special import gammaln
+
     sums, n = tests.sums, tests.sums.n_frames
-    still = np.flatnonzero(sums.scatter == 0)
-    n_outliers, total, expected = (
-        image.reshape(-1)[still]
-        for image in (sums.n_outliers, sums.total, tests.expected)
-    )
-    still = still[(n_outliers == 0) & (total != 0) & (expected * n > 10)]
+    still = np.flatnonzero((sums.scatter == 0) & (sums.n_outliers == 0))
+    value = sums.total.reshape(-1)[still].astype(float) / n
+    still, value = still[value != 0], value[value != 0]
+    # Photons are whole numbers and positive; q of them come most often where q are expected
+    photons = np.maximum(value, 1)
+    log_chance = photons * np.log(photons) - photons - gammaln(photons + 1)
+    rare = n * log_chance < np.log(limits.false_alarms / 1e6)
+    still = still[rare | (value < 0) | (value != np.rint(value))]
     always = np.flatnonzero(sums.n_outliers >= ALWAYS * n)
     found = np.union1d(still, always)
     return found[tests.mask.reshape(-1)[found]]

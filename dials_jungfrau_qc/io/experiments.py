@@ -207,6 +207,11 @@ def experiment_info(experiment) -> ExperimentInfo:
     )
 
 
+def images_of(imageset: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """What the imagesets of experiments of the same images have in common."""
+    return tuple(imageset.paths()), tuple(imageset.indices())
+
+
 def image_template(imageset) -> str:
     """Template or first path of the images of an imageset; empty if there are none."""
     if imageset is None:

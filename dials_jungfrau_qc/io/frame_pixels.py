@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,11 @@ from dials_jungfrau_qc.algorithms.value_counts import (
     merge_counts,
 )
 from dials_jungfrau_qc.io.errors import InputError
-from dials_jungfrau_qc.io.experiments import experiment_info, load_experiments
+from dials_jungfrau_qc.io.experiments import (
+    experiment_info,
+    images_of,
+    load_experiments,
+)
 from dials_jungfrau_qc.io.frame_sharing import (
     TooFewFramesError,
     map_frames,
@@ -57,7 +61,8 @@ def read_frame_pixels(
             the number of frames done since its last call.
 
     Returns:
-        A group for each experiment, each panel of each, or one for all.
+        A group for each experiment, each panel of each, or one for all. Images that
+        several experiments share, such as the lattices of one crystal, are in the first.
 
     Raises:
         InputError: The images are not there or cannot be read.
@@ -66,10 +71,20 @@ def read_frame_pixels(
     groups: list[SpotPixels] = []
     # Of stills, each an experiment of its own; one at least has to be read
     n_lost = 0
-    limit = min(most_unreadable(len(experiments), max_unreadable), len(experiments) - 1)
+    may_be_lost = most_unreadable(len(experiments), max_unreadable)
+    may_be_lost = min(may_be_lost, len(experiments) - 1)
+    counted: dict[Hashable, int] = {}
     for id_, experiment in enumerate(experiments):
         if experiment.imageset is None or not len(experiment.imageset):
             raise InputError(f"{path}: experiment {id_} has no images")
+        first = counted.setdefault(images_of(experiment.imageset), id_)
+        if first != id_:
+            logger.info(
+                "Experiment %d has the images of experiment %d, which are counted once",
+                id_,
+                first,
+            )
+            continue
         info = experiment_info(experiment)
         suffix = group_suffix(id_, len(experiments))
         source = open_frames(
@@ -90,7 +105,7 @@ def read_frame_pixels(
             )
         except TooFewFramesError as e:
             n_lost += 1
-            if source.n_frames > 1 or n_lost > limit:
+            if source.n_frames > 1 or n_lost > may_be_lost:
                 raise
             logger.warning("%s: experiment %d is left out: %s", path, id_, e)
             continue

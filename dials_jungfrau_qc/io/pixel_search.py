@@ -181,7 +181,13 @@ class Findings:
 
     @property
     def n_images(self) -> int:
+        """Images that were looked at, those that could not be read included."""
         return sum(map(len, self.numbers))
+
+    @property
+    def n_read(self) -> int:
+        """Images that could be read."""
+        return self.n_images - sum(len(s.unreadable.numbers) for s in self.sweeps)
 
     @property
     def n_bad(self) -> int:

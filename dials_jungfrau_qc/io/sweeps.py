@@ -14,7 +14,7 @@ import numpy as np
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.experiment_json import refuse_pickle
-from dials_jungfrau_qc.io.experiments import fault_of_image, load_experiments
+from dials_jungfrau_qc.io.experiments import fault_of_image, images_of, load_experiments
 from dials_jungfrau_qc.io.frames import (
     FrameSource,
     different_detectors,
@@ -77,9 +77,8 @@ def open_sweeps(
     lattices: dict[Any, list[Any]] = {}
     for experiment in experiments:
         imageset = experiment.imageset
-        key = (tuple(imageset.paths()), tuple(imageset.indices()))
         # The lattices of one crystal each have an experiment of the same images
-        same = lattices.setdefault(key, [])
+        same = lattices.setdefault(images_of(imageset), [])
         same.append(experiment)
         if len(same) > 1:
             continue

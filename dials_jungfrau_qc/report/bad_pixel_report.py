@@ -54,7 +54,7 @@ def verdict_of(findings: Findings) -> str:
     """The result in one sentence."""
     n_pixels = sum(int(mask.sum()) for mask in findings.masks)
     counts = {kind: n for kind, n in kind_counts(findings).items() if n}
-    images = f"{findings.n_images} image{'s' if findings.n_images != 1 else ''}"
+    images = _counted(findings.n_read, "image")
     if not counts:
         if any(findings.skipped):
             return f"No bad pixels called in {images}: too little to test all kinds."
@@ -62,9 +62,13 @@ def verdict_of(findings: Findings) -> str:
     kinds = ", ".join(f"{n} {WORDS[kind]}" for kind, n in counts.items())
     share = 1e6 * findings.n_bad / max(n_pixels, 1)
     return (
-        f"{findings.n_bad} bad pixels among {n_pixels} in {images} ({share:.0f} a "
-        f"megapixel): {kinds}."
+        f"{_counted(findings.n_bad, 'bad pixel')} among {n_pixels} in {images} "
+        f"({share:.0f} a megapixel): {kinds}."
     )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def count_table(findings: Findings) -> list[list[str]]:

@@ -46,6 +46,24 @@ def test_a_spot_that_stays_is_no_fault():
     assert len(find(frames)) == 0
 
 
+def test_the_same_value_in_few_frames_is_chance():
+    """Of a million pixels with a photon each, twelve hold one or none in all 12 frames."""
+    frames = sum(len(find(photons(12, rate=1.0, seed=seed))) for seed in range(40))
+
+    assert frames == 0
+
+
+@pytest.mark.parametrize(
+    "value, n_frames, found",
+    [(1, 16, False), (1, 17, True), (9, 10, True), (-3, 10, True)],
+)
+def test_the_same_value_in_all_frames(value, n_frames, found):
+    frames = photons(n_frames, rate=2.0, seed=3)
+    frames[:, 40, 50] = value
+
+    assert (40 * SHAPE[1] + 50 in find(frames).index) == found
+
+
 def test_edges_and_shadows_are_no_faults():
     """A beam stop with an arm, half in the shade."""
     rng = np.random.default_rng(7)

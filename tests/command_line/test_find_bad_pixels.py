@@ -265,6 +265,7 @@ def test_missing_data_files(in_tmp_path):
 
     run(["data.nxs", "output.html=None"])
     assert results()["sweeps"][0]["unreadable"] == [9, 10, 11, 12]
+    assert "in 36 images" in results()["verdict"]
     assert pixels_of(results()) == PLANTED
     with pytest.raises(SystemExit, match="cannot be read"):
         run(["data.nxs", "max_unreadable=0.05"])

@@ -536,6 +536,31 @@ def test_images_of_stills_count_from_one(in_tmp_path):
     assert "x_00001.cbf has images 1 to 12" in ends("x.expt", "images=13")
 
 
+def test_images_of_several_experiments_are_counted_once(in_tmp_path):
+    """Of stills in one imageset, and of lattices, every experiment has all images."""
+    series("cbf", width=0)
+    assert len(ExperimentListFactory.from_json_file("x.expt", False)) == 12
+
+    groups = frames("x.expt")["groups"]
+    assert sum(group["n_pixels"] for group in groups) == 12 * SMALL[0] * SMALL[1]
+
+
+@pytest.mark.parametrize("share, n_groups", [(0.1, 11), (0.05, 0)])
+def test_stills_that_cannot_be_read_are_left_out(in_tmp_path, share, n_groups):
+    paths = series("cbf", width=0)
+    stills = ExperimentListFactory.from_filenames(paths[:1])
+    for path in paths[1:]:
+        stills.extend(ExperimentListFactory.from_filenames([path]))
+    stills.as_file("stills.expt")
+    Path(paths[3]).write_bytes(Path(paths[3]).read_bytes()[:-500])
+
+    command = ("stills.expt", f"frames.max_unreadable={share}")
+    if n_groups:
+        assert len(frames(*command)["groups"]) == n_groups
+    else:
+        assert paths[3] in ends(*command, run=frames)
+
+
 def test_sweeps_of_different_ranges(nxmx):
     """The sweep that does not have an image is named."""
     both = ExperimentListFactory.from_json_file("x.expt")

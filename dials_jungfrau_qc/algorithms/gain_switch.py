@@ -26,6 +26,7 @@ from dials_jungfrau_qc.algorithms.switch_orders import (
     least_significance,
 )
 from dials_jungfrau_qc.algorithms.switch_scan import (
+    SCAN_SPREAD,
     WIDE_SPREAD,
     SwitchScan,
     scan_switch,
@@ -48,6 +49,9 @@ HIDDEN = 4.0
 # Spreads of a switch that must lie clear of the low end before it is called: of an overlap that
 # reaches below only the end is seen, which a deficit further up describes about as well.
 CLEAR_SPREADS = 1.5
+# Nor is it called if a switch of the other sign, partly hidden there, is not worse by more than
+# this in deviance: of a deficit only the recovery is seen, which looks like an overlap.
+RIVAL = 9.0
 # A candidate this near the ends of the range, photons, belongs to something outside it.
 LIMIT_MARGIN = 0.3
 # The fit starts later until its first values are described: chi-squared of 4, at 1 in 200.
@@ -202,6 +206,7 @@ def search_window(
         and sign_is_known(candidate)
         and is_clear_of_low_end(candidate, window)
         and not _at_limit(candidate.position, positions)
+        and not _has_hidden_rival(smooth_window, null, scan, candidate, dispersion)
     )
     if called:
         bound = math.nan
@@ -312,9 +317,35 @@ def sign_is_known(switch: GainSwitch) -> bool:
 
 def is_clear_of_low_end(switch: GainSwitch, window: Window) -> bool:
     """True if nearly all switch points lie where the histogram is fitted."""
+    return switch.position - CLEAR_SPREADS * switch.spread > _first_position(window)
+
+
+def _first_position(window: Window) -> float:
+    """Where the first candidate position can be."""
     low = int(window.values[0])
-    first = low + _clearance(low, window.background is not None)
-    return switch.position - CLEAR_SPREADS * switch.spread > first
+    return low + _clearance(low, window.background is not None)
+
+
+def _has_hidden_rival(
+    window: Window,
+    null: SwitchFit,
+    scan: SwitchScan,
+    candidate: GainSwitch,
+    dispersion: float,
+) -> bool:
+    """True if a switch of the other sign that the low end hides explains about as much."""
+    first = _first_position(window)
+    best = scan.deviance.min()
+    for spread in (SCAN_SPREAD, WIDE_SPREAD):
+        end = first + CLEAR_SPREADS * spread
+        positions = np.arange(int(window.values[0]) + 1.0, end)
+        hidden = scan_switch(
+            window, null.coefficients[0], positions, null.deviance, spread
+        )
+        rivals = hidden.deviance[hidden.areas * candidate.area < 0]
+        if rivals.min() < best + RIVAL * dispersion:
+            return True
+    return False
 
 
 def _smooth_counts(window: Window, fit: SwitchFit) -> np.ndarray:

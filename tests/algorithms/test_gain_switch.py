@@ -108,6 +108,16 @@ def test_overlap_that_is_partly_hidden_is_not_called_a_deficit():
     assert found.bound_range[0] > 25.0 and math.isinf(found.bound_95)
 
 
+def test_deficit_that_is_partly_hidden_is_not_called_an_overlap():
+    # Where the deficit ends the counts rise again, as they do where an overlap begins.
+    mosaic = SpotMosaic(background=6.0, mean_intensity=100.0)
+    image = planted_image(30, mosaic, 2.0, 22.0, 2.0)
+    found = find_gain_switch(histogram(image, strong_pixels(image)))
+    assert found.candidate.significance > CALL_SIGNIFICANCE
+    assert found.candidate.area < -5.0
+    assert found.switch is None
+
+
 @pytest.mark.parametrize("error, known", [(0.49, True), (0.51, False)])
 def test_sign_is_known_if_the_area_is_two_errors_from_zero(error, known):
     switch = GainSwitch(22.0, 0.1, -1.0, error, 5.0, 1.0, 0.1)

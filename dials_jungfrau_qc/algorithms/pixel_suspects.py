@@ -240,8 +240,7 @@ def _bright(
     found = found[tests.response(found) >= limits.high]
     at = _places(found, tests.mask.shape)
     by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at)
-    single = neighbour_mean(tests.z_high, at) < REGION_Z
-    return found[single & (tests.excess(found) > by_spots)]
+    return found[_is_single(tests, at) & (tests.excess(found) > by_spots)]
 
 
 def _scattering(
@@ -252,8 +251,17 @@ def _scattering(
     found = found[tests.scatter(found) > limits.scatter]
     at = _places(found, tests.mask.shape)
     by_spots = spot_frames(tests.sums, at, predicted) * _flank(tests, high, at) ** 2
-    single = neighbour_mean(tests.z_scatter, at) < REGION_Z
-    return found[single & (tests.excess_scatter(found) > by_spots)]
+    return found[_is_single(tests, at) & (tests.excess_scatter(found) > by_spots)]
+
+
+def _is_single(tests: PanelTests, at: Places) -> np.ndarray:
+    """Which pixels have neighbours with neither more photons nor more scatter than others.
+
+    A spot that moves slowly over the pixels, near the axis of rotation, makes some of them
+    bright and others scatter.
+    """
+    means = (neighbour_mean(z, at) for z in (tests.z_high, tests.z_scatter))
+    return np.logical_and.reduce([mean < REGION_Z for mean in means])
 
 
 def _flank(tests: PanelTests, high: np.ndarray, at: Places) -> np.ndarray:

@@ -232,6 +232,11 @@ def search(
     if method == "dispersion":
         bad = [[_signal_pixels(sweep, nproc)] for sweep in sweeps]
     else:
+        if rule == "any":
+            # So that they are not as many times as there are sweeps
+            limits = dataclasses.replace(
+                limits, false_alarms=limits.false_alarms / len(sweeps)
+            )
         found = [
             search_sweep(sweep, limits, nproc, max_unreadable, progress, spots)
             for sweep, spots in zip(sweeps, predicted or [()] * len(sweeps))

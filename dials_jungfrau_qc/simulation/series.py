@@ -45,6 +45,9 @@ _ORIENTATION, _INTENSITIES, _PIXELS, _MODULES, _FAULTS, _MASKED, _SHUTTER, _FRAM
     range(8)
 )
 
+# In a sweep: what is known of each image has to fit into memory
+MOST_IMAGES = 1_000_000
+
 
 @dataclass(frozen=True)
 class SeriesModel:
@@ -88,6 +91,8 @@ class SeriesModel:
         for name in ("n_images", "n_sum"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.n_images > MOST_IMAGES:
+            raise ValueError(f"n_images must be at most {MOST_IMAGES}")
         if self.seed < 0:
             raise ValueError("seed must not be negative")
         if not (np.isfinite(self.oscillation).all() and self.oscillation[1] > 0):

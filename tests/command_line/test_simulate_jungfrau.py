@@ -196,6 +196,7 @@ def test_lost_images_read_as_no_data(tmp_path):
         (["notch.position=40"], "ceiling"),
         (["attenuator_error=0.1,0.2,0.3"], "one for each"),
         (["n_images=0"], "n_images"),
+        (["n_images=2147483648"], "n_images must be at most"),
         (["sample=../up"], "plain name"),
         (["output.directory=/proc/nowhere/series"], "cannot be made"),
     ],

@@ -140,7 +140,11 @@ class PixelReport:
             sections.append(
                 Section(
                     "Pixel values",
-                    plots=pixel_values_plot(labels, [h for _, h in drawn])
+                    plots=pixel_values_plot(
+                        labels,
+                        [h for _, h in drawn],
+                        all(spots.selection == "frames" for spots, _ in drawn),
+                    )
                     | pixel_values_log_plot(labels, [g.pixels for g, _ in drawn]),
                     tables=[
                         narrow_table(

@@ -195,13 +195,23 @@ def _round_down(value: float) -> int:
     return int(power * next(f for f in (5, 2, 1) if f * power <= value))
 
 
-def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) -> Plots:
+def pixel_values_plot(
+    labels: Sequence[str], histograms: Sequence[Histogram], of_images: bool = False
+) -> Plots:
     """Overlay of the pixel value histograms, with presets for where faults show.
 
     Args:
         labels: Name of each group.
         histograms: Its histogram; all have the same bins.
+        of_images: Of all pixels of the images and not of those under the spots.
     """
+    where = "of the images" if of_images else "under the spots"
+    low_end = (
+        "The peak at the left end is the background."
+        if of_images
+        else "In strong and indexed reflections only pixels above the local threshold of "
+        "spot finding are foreground: the rise at the left end is that threshold."
+    )
     shown = histograms[:MAX_LINES]
     last = max((int(np.max(np.flatnonzero(h.counts), initial=-1)) for h in shown)) + 1
     last = max(last, 1)
@@ -237,7 +247,7 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
             "data": data,
             "presets": [{"label": label, "range": ends} for label, ends in presets],
             "layout": {
-                "title": {"text": "Pixel values under the spots"},
+                "title": {"text": f"Pixel values {where}"},
                 "xaxis": {
                     "title": {"text": "Pixel value (counts)"},
                     "range": first,
@@ -255,7 +265,7 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
                 "hovermode": "x unified" if len(shown) <= 8 else "closest",
             },
             "help": (
-                "How often each value occurs among the pixels under the spots, on a "
+                f"How often each value occurs among the pixels {where}, on a "
                 "logarithmic axis. A perfect detector gives a smooth curve.\n\n"
                 "0-50: JUNGFRAU pixels leave their first gain at about 19 to 25 counts at "
                 "12.4 keV. A dip, a bump or a step there, at the same counts in every sweep, "
@@ -263,9 +273,7 @@ def pixel_values_plot(labels: Sequence[str], histograms: Sequence[Histogram]) ->
                 "moves with the transmission.\n\n"
                 "8000-12000: pixels pile up near 10 000 counts where the third gain ends. "
                 "Spots that reach it are too weak; attenuate the beam.\n\n"
-                "In strong and indexed reflections only pixels above the local threshold of "
-                "spot finding are foreground: the rise at the left end is that threshold."
-                + note
+                f"{low_end}{note}"
             ),
         }
     }

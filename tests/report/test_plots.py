@@ -140,6 +140,22 @@ def test_no_pixel_is_lost_where_bins_are_drawn_together():
     assert np.nansum(together) == pytest.approx(counts.sum(), rel=1e-4)
 
 
+@pytest.mark.parametrize("of_images", [False, True])
+def test_the_title_says_which_pixels(of_images):
+    edges = bin_edges(0, 100, 100)
+    histogram = Histogram(edges, edges[1:], np.ones(100, int), 0, 0)
+
+    plot = pixel_values_plot(["a"], [histogram], of_images)["pixel_values"]
+
+    words = (plot["layout"]["title"]["text"], plot["help"])
+    for text in words:
+        assert ("under the spots" in text, "of the images" in text) == (
+            not of_images,
+            of_images,
+        )
+    assert ("threshold" in plot["help"]) is not of_images
+
+
 def test_presets_are_where_there_are_pixels():
     def presets(highest: int) -> list[str]:
         counts = np.zeros(12000, int)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from dials_jungfrau_qc.simulation.geometry import PRESETS, Geometry
@@ -50,6 +51,15 @@ def frames_of(shape: tuple[int, int], n: int = 5, seed: int = 0) -> np.ndarray:
     sentinels = [-1, -2, 0, 32767, 2**31 - 1, 2**31 - 2, -(2**31), -(2**31) + 1, 100]
     frames[:, 3, : len(sentinels)] = sentinels
     return frames
+
+
+def spoil(path: Path, index: int) -> None:
+    """Overwrite the middle of a frame's compressed chunk."""
+    with h5py.File(path) as file:
+        chunk = file["/entry/data/data"].id.get_chunk_info_by_coord((index, 0, 0))
+    with open(path, "r+b") as stream:
+        stream.seek(chunk.byte_offset + chunk.size // 2)
+        stream.write(b"\xff" * 1000)
 
 
 def imageset_of(*paths: Path):

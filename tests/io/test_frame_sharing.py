@@ -5,7 +5,7 @@ import os
 
 import h5py
 import pytest
-from nxmx_files import frames_of, geometry_of, imageset_of, write_nxmx
+from nxmx_files import frames_of, geometry_of, imageset_of, spoil, write_nxmx
 
 from dials_jungfrau_qc.io.errors import InputError
 from dials_jungfrau_qc.io.frame_sharing import map_frames
@@ -75,15 +75,6 @@ def test_a_process_that_dies(tmp_path):
 
     with pytest.raises(InputError, match="died"):
         map_frames(source, die, 2)
-
-
-def spoil(path, index):
-    """Overwrite the middle of a frame's compressed chunk."""
-    with h5py.File(path) as file:
-        chunk = file["/entry/data/data"].id.get_chunk_info_by_coord((index, 0, 0))
-    with open(path, "r+b") as stream:
-        stream.seek(chunk.byte_offset + chunk.size // 2)
-        stream.write(b"\x00" * 1000)
 
 
 @pytest.mark.parametrize("nproc", [1, 2])
